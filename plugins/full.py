@@ -1,0 +1,34 @@
+"""Full fine-tuning: the upper baseline."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import inarch
+from inarch import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Method):
+    """Every parameter of the base model is trained: the baseline that the others are measured against.
+
+    A trainable copy of each parameter is shown in its place and the base is kept aside, so that ``detach`` gives it
+    back: that costs the base's size in memory once more.
+
+    Attributes:
+        parameters: Globs over the names of the parameters to train.
+    """
+
+    name = "full"
+
+    targets: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ("*",)
+
+    def trained_parameters(self) -> tuple[str, ...]:
+        """Those of the setting."""
+        return self.parameters
+
+
+@inarch.hookimpl
+def register_methods(register: Any) -> None:
+    """Bring full fine-tuning."""
+    register(Full)

@@ -1,0 +1,246 @@
+"""The adapter: the handle on one method attached to one model."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointKeyError, DetachedError, shortened
+from . import module_seam
+from .attachments import Attachments, attachments, close_attachments, open_attachments
+from .checkpoint import Origin, write_checkpoint
+from .method import Method
+from .output_adapter import OutputAdapter
+from .overlay import Trained
+from .peft_format import PREFIX
+from .plan import Plan
+from .report import Report
+from .site import Site
+from .slot import Switch
+
+
+class Adapter:
+    """One method, attached to one model. Made by ``attach`` and ``load``.
+
+    Attributes:
+        name: Its name among the adapters of the model.
+    """
+
+    def __init__(self, plan: Plan, modules: dict[str, OutputAdapter], name: str, origin: Callable[[Method], Origin]):
+        self.name = name
+        self._plan = plan
+        self._modules = modules
+        self._origin = origin
+        self._switch = Switch()
+        self._enabled = True
+        self._merged = False
+        self._attached = False
+        self._insert()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model it is attached to."""
+        return self._live().model
+
+    @property
+    def method(self) -> Method:
+        """The method with its settings."""
+        return self._plan.method
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The places it adapts, in the model's order."""
+        return self._plan.sites
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the base parameters that are trained themselves, a new task head's among them."""
+        return self._plan.trained
+
+    @property
+    def num_trainable(self) -> int:
+        """Number of trained parameters: those of its own modules, the new head's, and others trained themselves."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every trained parameter, for an optimizer."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every trained parameter by name: ``<site>.<tensor>`` for its own, the base's name for the others."""
+        self._live()
+        for site, module in self._modules.items():
+            for key, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{site}.{key}", parameter
+        yield from self._trained_copies().items()
+
+    def report(self) -> Report:
+        """What it reaches in the model, in numbers."""
+        return self._live().report_of(self._modules)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it takes part in the forward pass; setting it turns the adapter on or off."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        self._live()
+        self._enabled = on
+        self._switch.on = on and not self._merged
+        for overlay in self._attachments().of(self.name):
+            overlay.show(self.name, on)
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The base model, as if nothing were attached, inside a ``with`` block."""
+        before = self._enabled
+        self.enabled = False
+        try:
+            yield
+        finally:
+            self.enabled = before
+
+    @property
+    def merged(self) -> bool:
+        """Whether its deltas are in the base weights now."""
+        return self._merged
+
+    def merge(self, *, keep_base: bool = True) -> None:
+        """Put the adapter into the base weights: ``W' = W + delta``, added in float32 and rounded once.
+
+        Args:
+            keep_base: Keep the base weights aside, so that ``unmerge`` and ``detach`` give them back to the bit. With
+                ``False`` they are let go, the adapter ends, and the model is a plain one with the merged weights.
+
+        Raises:
+            MergeError: The method has no weight delta, a weight is tied, or an adapter beside it needs the base. The
+                model is untouched.
+        """
+        from .merge import merge  # here, since merging needs the handle and the handle offers merging
+
+        self._live()
+        merge(self, self._modules, self._attachments(), keep_base=keep_base)
+        self._merged = True
+        self._switch.on = False
+        if not keep_base:
+            self._attachments().settle()
+            self._remove()
+
+    def unmerge(self) -> None:
+        """Undo ``merge``: the base weights kept aside come back, to the bit."""
+        from .merge import unmerge
+
+        self._live()
+        unmerge(self, self._attachments())
+        self._merged = False
+        self._switch.on = self._enabled
+
+    def detach(self) -> None:
+        """Take the adapter off. With the last one the model is what it was before, to the bit."""
+        self._live()
+        for overlay in self._attachments().of(self.name):
+            overlay.take(self.name)
+        self._remove()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
+        self._live()
+        own = {
+            self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in _state(module)
+        }
+        return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the tensors of a checkpoint into the adapter, strictly.
+
+        Raises:
+            CheckpointKeyError: Tensors are missing, unexpected or mis-shaped; nothing was written.
+        """
+        mine = self.tensors()
+        require_same_tensors({key: tuple(tensor.shape) for key, tensor in mine.items()}, tensors)
+        for key, tensor in mine.items():
+            tensor.copy_(tensors[key])
+
+    def save(self, folder: str) -> None:
+        """Write the checkpoint: ``adapter_model.safetensors`` and ``adapter_config.json``, both or neither.
+
+        Raises:
+            CheckpointError: The folder cannot be written.
+        """
+        plan = self._live()
+        write_checkpoint(folder, plan, self.tensors(), self._origin(self.method))
+
+    def __repr__(self) -> str:
+        state = "detached" if not self._attached else "merged" if self._merged else "on" if self._enabled else "off"
+        return f"<Adapter {self.name}: {self.method.name} at {len(self.sites)} sites, {state}>"
+
+    def _live(self) -> Plan:
+        if not self._attached:
+            raise DetachedError(f'The adapter "{self.name}" was detached: attach or load it again to use it.')
+        return self._plan
+
+    def _attachments(self) -> Attachments:
+        found = attachments(self._plan.model)
+        assert found is not None
+        return found
+
+    def _trained_copies(self) -> dict[str, nn.Parameter]:
+        """The trainable copies of base parameters by name, a tied one once."""
+        overlays = self._attachments().overlays
+        copies = {name: overlays[name].trained(self.name) for name in self.trained}
+        first = {id(parameter): name for name, parameter in reversed(copies.items())}
+        return {name: parameter for name, parameter in copies.items() if first[id(parameter)] == name}
+
+    def _key(self, site: str, tensor: str) -> str:
+        peft = self.method.peft
+        return f"{PREFIX}{site}.{peft.tensors[tensor] if peft else tensor}"
+
+    def _insert(self) -> None:
+        model = self._plan.model
+        attached = open_attachments(model)
+        attached.adapters[self.name] = self
+        for overlay in attached.cover(model, self.trained):
+            if self.name not in overlay.layers:
+                overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
+        for site in self.sites:
+            module_seam.insert(site.module, self.name, self._modules[site.name], self._switch)
+        self._attached = True
+
+    def _remove(self) -> None:
+        for site in self.sites:
+            module_seam.remove(site.module, self.name)
+        attached = self._attachments()
+        attached.prune()
+        del attached.adapters[self.name]
+        if not attached.adapters:
+            close_attachments(self._plan.model)
+        self._attached = False
+
+
+def require_same_tensors(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not exactly the expected ones.
+
+    Raises:
+        CheckpointKeyError: Some are missing, unexpected or of another shape; each kind is named.
+    """
+    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    wrong = [f"{key} {shapes[key]} for {expected[key]}" for key in expected.keys() & shapes if shapes[key] != expected[key]]
+    problems = {
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "unexpected": sorted(shapes.keys() - expected.keys()),
+        "of another shape": sorted(wrong),
+    }
+    said = "; ".join(f"{len(names)} {problem}: {shortened(names, 3)}" for problem, names in problems.items() if names)
+    if said:
+        raise CheckpointKeyError(
+            f"The checkpoint does not fit this model and method: {said}. "
+            "Load it on the base model and with the number of labels it was trained with."
+        )
+
+
+def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    with torch.no_grad():
+        yield from module.state_dict().items()

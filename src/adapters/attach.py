@@ -1,0 +1,126 @@
+"""Attaching and loading: plan, check everything, and only then touch the model."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import CheckpointError, CheckpointKeyError, ConfigError, DuplicateNameError, TargetError, shortened
+from .adapter import Adapter, require_same_tensors
+from .attachments import attachments
+from .base_record import require_same_base
+from .checkpoint import Checkpoint, Origin, read_checkpoint, tensors_by_site
+from .method import Method
+from .peft_format import PREFIX
+from .plan import Plan, make_plan, plan_for
+
+FindOrigin = Callable[[Method], Origin]
+FindMethod = Callable[[Mapping[str, Any]], type[Method]]
+FindPeftMethod = Callable[[str], type[Method]]
+
+
+def attach(
+    model: nn.Module,
+    method: Method,
+    *,
+    name: str,
+    train: Sequence[str],
+    train_head: bool,
+    dtype: torch.dtype | None,
+    origin: FindOrigin,
+) -> Adapter:
+    """Attach ``method`` to ``model``; ``inarch.attach`` says the rest."""
+    _require_free_name(model, name)
+    plan = make_plan(model, method, train=train, train_head=train_head, dtype=dtype)
+    return Adapter(plan, plan.build(), name, origin)
+
+
+def load(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    name: str,
+    check_base: bool,
+    find_method: FindMethod,
+    find_peft_method: FindPeftMethod,
+    origin: FindOrigin,
+) -> Adapter:
+    """Attach the adapter of a checkpoint; ``inarch.load`` says the rest."""
+    _require_free_name(model, name)
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.record is not None:
+        plan = _plan_of_record(model, checkpoint.record, find_method, check_base=check_base)
+    else:
+        plan = _plan_of_peft(model, checkpoint, find_peft_method)
+    modules = plan.build()
+    require_same_tensors(_expected_shapes(plan, modules), checkpoint.tensors)
+    adapter = Adapter(plan, modules, name, origin)
+    adapter.restore(checkpoint.tensors)
+    return adapter
+
+
+def adapters(model: nn.Module) -> dict[str, Adapter]:
+    """The adapters attached to ``model`` by name, in the order they were attached."""
+    found = attachments(model)
+    return dict(found.adapters) if found else {}
+
+
+def _require_free_name(model: nn.Module, name: str) -> None:
+    if not re.fullmatch(r"\w[\w-]*", name) or hasattr(nn.Module, name) or name == "switches":
+        raise ConfigError(f'"{name}" cannot name an adapter: use letters, digits, _ and -, and no word of nn.Module.')
+    if name in adapters(model):
+        raise DuplicateNameError(
+            f'The model has an adapter named "{name}" already ({adapters(model)[name].method.name}): '
+            "give this one another name=, or detach that one."
+        )
+
+
+def _plan_of_record(
+    model: nn.Module, record: Mapping[str, Any], find_method: FindMethod, *, check_base: bool
+) -> Plan:
+    method = find_method(record).from_dict(record["settings"])
+    if check_base:
+        require_same_base(model, record["base"], record["trained"])
+    return _plan_or_key_error(model, method, record["sites"], record["trained"])
+
+
+def _plan_of_peft(model: nn.Module, checkpoint: Checkpoint, find_method: FindPeftMethod) -> Plan:
+    peft_type = checkpoint.config.get("peft_type")
+    if not isinstance(peft_type, str):
+        raise CheckpointError(f"{checkpoint.folder} is a checkpoint of neither Inarch nor peft: it names no peft_type.")
+    peft = find_method(peft_type).peft
+    assert peft is not None
+    sites = tensors_by_site(checkpoint.tensors, list(peft.tensors.values()))
+    own = {name: key for key, name in peft.tensors.items()}
+    shapes = {
+        site: {own[name]: tuple(tensor.shape) for name, tensor in tensors.items()} for site, tensors in sites.items()
+    }
+    used = {f"{PREFIX}{site}.{name}" for site, tensors in sites.items() for name in tensors}
+    trained = [key.removeprefix(PREFIX) for key in checkpoint.tensors if key not in used]
+    return _plan_or_key_error(model, peft.method(checkpoint.config, shapes), list(sites), trained)
+
+
+def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], trained: Sequence[str]) -> Plan:
+    try:
+        return plan_for(model, method, sites, trained)
+    except TargetError as error:
+        raise CheckpointKeyError(
+            f"The checkpoint does not fit this {type(model).__name__}: {error} "
+            f"It adapts {shortened(sites, 3) or 'nothing'}: load it onto the model it was trained on."
+        ) from error
+
+
+def _expected_shapes(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    peft = plan.method.peft
+    held = dict(plan.model.named_parameters(remove_duplicate=False))
+    expected = {
+        f"{PREFIX}{site}.{peft.tensors[key] if peft else key}": tuple(tensor.shape)
+        for site, module in modules.items()
+        for key, tensor in module.state_dict().items()
+    }
+    return expected | {PREFIX + name: tuple(held[name].shape) for name in plan.trained}
+
+

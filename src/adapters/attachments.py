@@ -1,0 +1,81 @@
+"""The attachments: what one model remembers of the adapters attached to it.
+
+They are kept in the model's own ``__dict__``, so that a ``deepcopy`` or a pickle of the model has its own, and they go
+with the last adapter.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from .anatomy import base_parameters
+from .overlay import Overlay
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
+
+_KEY = "_inarch_attachments"
+
+
+class Attachments:
+    """The adapters of one model, the overlays over its parameters, and which of them were trainable before."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.adapters: dict[str, Adapter] = {}
+        self.overlays: dict[str, Overlay] = {}
+        self.frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+
+    def cover(self, model: nn.Module, names: Sequence[str]) -> list[Overlay]:
+        """The overlays over the base parameters ``names``, made where there is none yet; tied names share one."""
+        places: dict[int, dict[str, tuple[nn.Module, str]]] = {}
+        for name, module, key in base_parameters(model):
+            places.setdefault(id(module._parameters[key]), {})[name] = (module, key)
+        tied = {name: holders for holders in places.values() for name in holders}
+        for name in names:
+            if name not in self.overlays:
+                self.overlays.update(dict.fromkeys(tied[name], Overlay(list(tied[name].values()))))
+        return [self.overlays[name] for name in names]
+
+    def of(self, owner: str) -> list[Overlay]:
+        """The overlays in which the adapter ``owner`` has a layer, each once."""
+        return list({id(o): o for o in self.overlays.values() if owner in o.layers}.values())
+
+    def prune(self) -> None:
+        """Forget overlays without layers."""
+        self.overlays = {name: overlay for name, overlay in self.overlays.items() if overlay.layers}
+
+    def settle(self) -> None:
+        """Make what every overlay shows the base itself, and let go of what was kept aside."""
+        trainable = {id(parameter) for parameter in self.frozen}
+        for overlay in self.overlays.values():
+            was_trainable = id(overlay.base) in trainable
+            for module, key in overlay.places:
+                shown = module._parameters[key]
+                assert shown is not None
+                shown.requires_grad_(was_trainable)
+        self.overlays.clear()
+
+    def unfreeze(self) -> None:
+        """Give the base parameters back their ``requires_grad``."""
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)
+
+
+def attachments(model: nn.Module) -> Attachments | None:
+    """The attachments of ``model``, if anything is attached."""
+    return model.__dict__.get(_KEY)
+
+
+def open_attachments(model: nn.Module) -> Attachments:
+    """The attachments of ``model``; the first call freezes its parameters."""
+    if _KEY not in model.__dict__:
+        model.__dict__[_KEY] = Attachments(model)
+    return model.__dict__[_KEY]  # type: ignore[no-any-return]
+
+
+def close_attachments(model: nn.Module) -> None:
+    """Forget the attachments and unfreeze the base, after the last adapter has gone."""
+    model.__dict__.pop(_KEY).unfreeze()

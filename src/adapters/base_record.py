@@ -1,0 +1,109 @@
+"""The base record: enough about a base model to know it again when an adapter is loaded onto it."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import WrongBaseError
+from ..quant import weight_format
+from .anatomy import anatomy, base_parameters
+
+SAMPLED_PARAMETERS = 16
+SAMPLED_VALUES = 4
+
+
+def base_record(model: nn.Module, trained: Collection[str]) -> dict[str, Any]:
+    """What identifies the base model of an adapter, as JSON types.
+
+    ``structure`` is a SHA-256 over the names and logical sizes of all parts, the same for every precision and
+    quantisation. ``sample`` holds a few values of evenly spaced floating-point parameters, which tell two models of one
+    architecture apart for the price of reading 64 numbers.
+
+    Args:
+        model: The base model; adapters attached to it do not count.
+        trained: Names of the parameters that the adapter trains itself: they are in the checkpoint, so not sampled.
+    """
+    config = getattr(model, "config", None)
+    return {
+        "class": type(model).__name__,
+        "name": str(getattr(config, "_name_or_path", "") or ""),
+        "structure": _structure(model, trained),
+        "sample": _sample(model, frozenset(trained)),
+    }
+
+
+def require_same_base(model: nn.Module, record: Mapping[str, Any], trained: Collection[str]) -> None:
+    """Refuse a base model that is not the one of the record.
+
+    Raises:
+        WrongBaseError: Its structure or its weights differ.
+    """
+    origin = f"{record['class']} {record['name']}".strip()
+    if _structure(model, trained) != record["structure"]:
+        raise WrongBaseError(
+            f"The adapter was trained on another base model: {origin}, whose parts are not those of this "
+            f"{type(model).__name__}. Load it onto that model."
+        )
+    held = {name: module._parameters[key] for name, module, key in base_parameters(model)}
+    differing = [name for name, old in record["sample"].items() if not _same_values(held.get(name), old)]
+    if differing:
+        raise WrongBaseError(
+            f"The adapter was trained on other weights: this {type(model).__name__} has the structure of {origin}, but "
+            f"{differing[0]} and {len(differing) - 1} more of {len(record['sample'])} sampled parameters differ. Load "
+            "it onto the base it was trained on, or pass check_base=False to graft it onto this one."
+        )
+
+
+def _structure(model: nn.Module, trained: Collection[str]) -> str:
+    parts = anatomy(model).parts
+    untrained = [name for name in parts if f"{name}.weight" not in trained]
+    sizes = [(name, *_logical_size(parts[name].module)) for name in untrained]
+    return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+
+
+def _logical_size(module: nn.Module) -> tuple[int, ...]:
+    known = weight_format.dispatch(type(module)) is not weight_format.dispatch(object)
+    weight = module._parameters["weight"]
+    assert weight is not None
+    return weight_format(module).features(module) if known else tuple(weight.shape)
+
+
+def _sample(model: nn.Module, trained: frozenset[str]) -> dict[str, dict[str, Any]]:
+    floating = [
+        (name, parameter)
+        for name, module, key in base_parameters(model)
+        if name not in trained and _can_sample(parameter := module._parameters[key])
+    ]
+    step = max(1, len(floating) // SAMPLED_PARAMETERS)
+    return {
+        name: {"dtype": str(parameter.dtype), "values": _values(parameter)}
+        for name, parameter in floating[::step][:SAMPLED_PARAMETERS]
+        if parameter is not None
+    }
+
+
+def _can_sample(parameter: nn.Parameter | None) -> bool:
+    return parameter is not None and parameter.is_floating_point() and not parameter.is_meta
+
+
+def _values(parameter: nn.Parameter) -> list[float]:
+    flat = parameter.detach().reshape(-1)
+    places = torch.linspace(0, flat.numel() - 1, min(SAMPLED_VALUES, flat.numel())).long()
+    return [float(value) for value in flat[places.to(flat.device)].double().tolist()]
+
+
+def _same_values(parameter: nn.Parameter | None, old: Mapping[str, Any]) -> bool:
+    """Equal to the bit in the same dtype; within the rounding of bfloat16 (2^-8) in another; unread when quantised."""
+    if parameter is None or not _can_sample(parameter):
+        return parameter is not None
+    new = torch.tensor(_values(parameter), dtype=torch.float64)
+    then = torch.tensor(old["values"], dtype=torch.float64)
+    if new.shape != then.shape:
+        return False
+    if str(parameter.dtype) == old["dtype"]:
+        return torch.equal(new, then)
+    return torch.allclose(new, then, rtol=2**-7, atol=2**-14)

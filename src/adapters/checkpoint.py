@@ -1,0 +1,226 @@
+"""Checkpoints: a folder with ``adapter_model.safetensors`` and ``adapter_config.json``.
+
+For a method that peft knows, both files are in peft's own format. Whatever Inarch knows besides (method, settings,
+plugin, base model) is one JSON record in the header of the tensor file, so that it can never part from the tensors. For
+a method that peft does not know, ``adapter_config.json`` is that record.
+
+Only trained tensors are written, together with the buffers of the method's own modules. Only safetensors is read.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .anatomy import base_parameters
+from .atomic import settled, write_file, write_folder
+from .base_record import base_record
+from .peft_format import PREFIX
+from .plan import Plan
+
+TENSORS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+FORMAT = 1
+"""Version of the record. A reader refuses a newer one."""
+
+_TASK_TYPES = {
+    # peft's name of a task: the mapping in transformers that lists the classes for it
+    "SEQ_CLS": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "SEQ_2_SEQ_LM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "CAUSAL_LM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "TOKEN_CLS": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "QUESTION_ANS": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a method came from, so that a machine without it can say what to install.
+
+    Attributes:
+        plugin: Name of the entry point.
+        distribution: Name of the package to install; empty for a plugin that no distribution brought.
+        version: The version that was installed.
+    """
+
+    plugin: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read from its folder.
+
+    Attributes:
+        folder: Where it was read from.
+        tensors: Every tensor by its name in the file.
+        config: ``adapter_config.json``.
+        record: What Inarch wrote besides; ``None`` in a checkpoint written by peft.
+    """
+
+    folder: Path
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    record: dict[str, Any] | None
+
+
+def write_checkpoint(folder: str | Path, plan: Plan, tensors: Mapping[str, Tensor], origin: Origin) -> None:
+    """Write a checkpoint so that both of its files appear together or not at all.
+
+    Raises:
+        CheckpointError: The folder cannot be written; it is as it was.
+    """
+    record = _record(plan, origin)
+    config = _config(plan, record)
+    content = safetensors.torch.save(
+        {key: tensor.contiguous() for key, tensor in tensors.items()},
+        metadata={"format": "pt", "inarch": json.dumps(record)},
+    )
+
+    def fill(fresh: Path) -> None:
+        write_file(fresh / TENSORS, content)
+        write_file(fresh / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
+
+    write_folder(Path(folder), fill)
+
+
+def read_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint from a folder, or by its id from the hub.
+
+    Raises:
+        CheckpointError: There is none, or a file of it cannot be read.
+    """
+    place = _located(folder)
+    tensors, metadata = _read_tensors(place / TENSORS)
+    record = json.loads(metadata["inarch"]) if "inarch" in metadata else None
+    if record and record["format"] > FORMAT:
+        raise CheckpointError(
+            f"{place} was written by Inarch {record['inarch']} in format {record['format']}, and this version reads up "
+            f"to {FORMAT}: pip install -U inarch."
+        )
+    return Checkpoint(place, tensors, _read_config(place / CONFIG), record)
+
+
+def _record(plan: Plan, origin: Origin) -> dict[str, Any]:
+    from .. import __version__  # here, since the package is still being imported when this module is
+
+    return {
+        "format": FORMAT,
+        "inarch": __version__,
+        "method": plan.method.name,
+        "settings": plan.method.to_dict(),
+        "plugin": origin.plugin,
+        "distribution": origin.distribution,
+        "version": origin.version,
+        "sites": [site.name for site in plan.sites],
+        "trained": list(plan.trained),
+        "base": base_record(plan.model, plan.trained),
+    }
+
+
+def _config(plan: Plan, record: dict[str, Any]) -> dict[str, Any]:
+    peft = plan.method.peft
+    modules = _trained_modules(plan) if peft else None
+    if peft is None or modules is None:
+        return {"inarch": record}
+    return {
+        "peft_type": peft.peft_type,
+        "task_type": _task_type(plan.model),
+        "base_model_name_or_path": record["base"]["name"] or None,
+        "inference_mode": True,
+        "modules_to_save": modules or None,
+        **peft.config(plan.method, plan.sites),
+    }
+
+
+def _trained_modules(plan: Plan) -> list[str] | None:
+    """The trained parameters as whole modules, as peft names them; ``None`` where they are not whole modules."""
+    trained = set(plan.trained)
+    everything = [name for name, _, _ in base_parameters(plan.model)]
+    modules: list[str] = []
+    for name in plan.trained:
+        owner = _outermost_trained(name, trained, everything)
+        if not owner:
+            return None
+        if owner not in modules:
+            modules.append(owner)
+    return modules
+
+
+def _outermost_trained(name: str, trained: set[str], everything: Sequence[str]) -> str:
+    """The outermost module around the parameter ``name`` whose parameters are all trained; empty if there is none."""
+    words = name.split(".")[:-1]
+    for length in range(1, len(words) + 1):
+        candidate = ".".join(words[:length])
+        if trained.issuperset(key for key in everything if key.startswith(f"{candidate}.")):
+            return candidate
+    return ""
+
+
+def _task_type(model: nn.Module) -> str | None:
+    from transformers.models.auto import modeling_auto  # here, since it takes a second to import
+
+    for task, mapping in _TASK_TYPES.items():
+        if type(model).__name__ in getattr(modeling_auto, mapping).values():
+            return task
+    return None
+
+
+def _located(folder: str | Path) -> Path:
+    place = settled(Path(folder).absolute())
+    if place.is_dir():
+        return place
+    if place.exists() or Path(folder).is_absolute() or str(folder).count("/") != 1:
+        raise CheckpointError(f"{folder} is not a folder: name the folder that holds {TENSORS}.")
+    return _downloaded(str(folder))
+
+
+def _downloaded(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download  # here, since a local checkpoint does not need it
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=[TENSORS, CONFIG]))
+    except Exception as error:  # the hub's client raises many kinds; each means that there is no checkpoint to read
+        raise CheckpointError(f"{hub_id} is neither a folder here nor reachable on the hub: {error}") from error
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.exists():
+        others = sorted(entry.name for entry in path.parent.glob("adapter_model.*"))
+        hint = f" Only safetensors is read, and it holds {', '.join(others)}." if others else ""
+        raise CheckpointError(f"{path.parent} holds no {TENSORS}.{hint} Name the folder that an adapter was saved to.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}. Save the adapter again.") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} holds no {CONFIG}: save the adapter again.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds no JSON object: save the adapter again.")
+    return config
+
+
+def tensors_by_site(tensors: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """Tensors of a file grouped by site, for the tensor names ``names`` of one method; others are left out."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        for name in names:
+            site = key.removeprefix(PREFIX).removesuffix(f".{name}")
+            if key == f"{PREFIX}{site}.{name}":
+                grouped.setdefault(site, {})[name] = tensor
+    return grouped

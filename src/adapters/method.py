@@ -1,0 +1,121 @@
+"""The contract of a method: one frozen dataclass that is its configuration and builds an adapter for a site.
+
+This page and ``output_adapter.py`` are all that a method author needs to know. Everything else (freezing, the state
+dict, saving, loading, merging, detaching, devices, dtypes, reports) is derived from what stands here.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from ..errors import ConfigError, suggestion
+from .output_adapter import OutputAdapter
+from .peft_format import PeftFormat
+from .site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A parameter-efficient fine-tuning method together with its settings.
+
+    A subclass is a frozen, keyword-only dataclass whose fields are its settings (of types that JSON knows). Its
+    docstring opens with what it computes and ends with the paper.
+
+    Attributes:
+        name: What the registry calls it.
+        accepts: The roles of modules it can be built on; a module needs one of them.
+        peft: How its checkpoints look in peft's format, for a method that peft knows.
+        targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``).
+    """
+
+    name: ClassVar[str]
+    accepts: ClassVar[tuple[str, ...]] = ("linear",)
+    peft: ClassVar[PeftFormat | None] = None
+
+    targets: tuple[str, ...] = ("@linear",)
+
+    def build(self, site: Site) -> OutputAdapter:
+        """The adapter for one site.
+
+        Raises:
+            ConfigError: The settings do not fit the site, such as a rank above its features.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has targets but builds nothing: define build(self, site)")
+
+    def trained_parameters(self) -> tuple[str, ...]:
+        """Globs over the names of base parameters that are trained themselves; none for a method that adds its own."""
+        return ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON types; ``from_dict`` turns them back into an equal method."""
+        return {field.name: _to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """A method from its settings.
+
+        Raises:
+            ConfigError: A setting that the method does not have, or a value of the wrong type.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        hints = typing.get_type_hints(cls)
+        values = {}
+        for key, value in settings.items():
+            if key not in fields:
+                raise ConfigError(f'{cls.name} has no setting "{key}": {suggestion(key, fields)}')
+            values[key] = _from_json(value, hints[key], f"{cls.name}.{key}")
+        return cls(**values)
+
+    def require(self, holds: bool, setting: str, rule: str) -> None:
+        """Refuse a setting, naming it, its value and the rule it breaks; for ``__post_init__`` and ``build``.
+
+        Raises:
+            ConfigError: ``holds`` is false.
+        """
+        if not holds:
+            raise ConfigError(f"{self.name}.{setting} is {getattr(self, setting)!r}: {rule}.")
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _to_json(item) for key, item in value.items()}
+    return value
+
+
+def _from_json(value: Any, hint: Any, where: str) -> Any:
+    """``value`` as the type that ``hint`` names; integers pass as floats, a single string as a tuple of one."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise ConfigError(f"{where} is {value!r}: it must be a list.")
+        return tuple(_from_json(item, arguments[0], where) for item in items)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is {value!r}: it must be a mapping.")
+        return {str(key): _from_json(item, arguments[1], where) for key, item in value.items()}
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ConfigError(f"{where} is {value!r}: it must be one of {', '.join(map(repr, arguments))}.")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _first_that_fits(value, arguments, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where} is {value!r}: it must be of type {hint.__name__}.")
+    return value
+
+
+def _first_that_fits(value: Any, hints: tuple[Any, ...], where: str) -> Any:
+    for hint in hints:
+        try:
+            return _from_json(value, hint, where)
+        except ConfigError:
+            continue
+    raise ConfigError(f"{where} is {value!r}: it must be one of the types {', '.join(map(str, hints))}.")

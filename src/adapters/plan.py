@@ -1,0 +1,208 @@
+"""The plan: everything an attachment will do, computed and checked before the model is touched."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
+from ..quant import weight_format
+from .anatomy import Anatomy, Part, anatomy, base_parameters
+from .method import Method
+from .output_adapter import OutputAdapter
+from .report import Report
+from .site import Site
+from .targets import matching_parts
+
+HALF_PRECISION = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What attaching ``method`` to ``model`` will do.
+
+    Attributes:
+        model: The base model.
+        method: The method with its settings.
+        sites: Where its adapters go, in the model's order.
+        trained: Names of the base parameters that are trained themselves: the new head, and what the method asks for.
+        head: Those of them that belong to the new task head.
+    """
+
+    model: nn.Module
+    method: Method
+    sites: tuple[Site, ...]
+    trained: tuple[str, ...]
+    head: tuple[str, ...]
+    anatomy: Anatomy
+
+    def build(self) -> dict[str, OutputAdapter]:
+        """The adapters by site name, not yet part of the model.
+
+        Raises:
+            ConfigError: The method's settings do not fit a site.
+            InvalidPluginError: The method built something that is no adapter.
+        """
+        return {site.name: self._build(site) for site in self.sites}
+
+    def report(self) -> Report:
+        """The plan in numbers; the adapters are built without memory to count their parameters."""
+        with torch.device("meta"):
+            meta = replace(self, sites=tuple(replace(site, device=torch.device("meta")) for site in self.sites))
+            return self.report_of(meta.build())
+
+    def report_of(self, adapters: Mapping[str, OutputAdapter]) -> Report:
+        """The report on adapters that were built."""
+        sizes = {name: parameter.numel() for name, parameter in _unique_parameters(self.model).items()}
+        reached = {site.name for site in self.sites} | {name.removesuffix(".weight") for name in self.trained}
+        linears = [part for part in self.anatomy.parts.values() if "linear" in part.roles]
+        added = sum(p.numel() for adapter in adapters.values() for p in adapter.parameters() if p.requires_grad)
+        trained = sum(sizes.get(name, 0) for name in self.trained)
+        return Report(
+            method=self.method.name,
+            sites=len(self.sites),
+            trainable=added + trained,
+            trainable_added=added,
+            trainable_head=sum(sizes.get(name, 0) for name in self.head),
+            base=sum(sizes.values()),
+            coverage=_share(linears, reached),
+            reached=dict(sorted(Counter(role for site in self.sites for role in site.roles).items())),
+            unreached=tuple(part.name for part in linears if part.name not in reached),
+        )
+
+    def _build(self, site: Site) -> OutputAdapter:
+        adapter = self.method.build(site)
+        if not isinstance(adapter, OutputAdapter):
+            raise InvalidPluginError(
+                f"{self.method.name}.build returned {type(adapter).__name__} for {site.name}: "
+                "it must return an OutputAdapter."
+            )
+        return adapter.to(site.device, site.dtype)
+
+
+def make_plan(
+    model: nn.Module, method: Method, *, train: Sequence[str] = (), train_head: bool = True, dtype: torch.dtype | None = None
+) -> Plan:
+    """The plan of attaching ``method`` to ``model``; nothing is changed.
+
+    Args:
+        model: The base model.
+        method: The method with its settings.
+        train: Globs over names of base parameters to train and save besides.
+        train_head: Whether the parameters of a new task head are trained and saved too.
+        dtype: What the adapters' parameters are made in, if not as ``Site.dtype`` says.
+
+    Raises:
+        TargetError: Targets or globs that match nothing, or nothing the method can adapt.
+        FormatError: A base parameter that cannot be trained in the format it is stored in.
+        PlanError: There would be nothing to train.
+    """
+    found = anatomy(model)
+    head = found.head if train_head else ()
+    names = [name for name, _, _ in base_parameters(model)]
+    trained = _ordered(names, [*head, *_glob(names, method.trained_parameters(), method), *_glob(names, train, method)])
+    ignored = frozenset(name.removesuffix(".weight") for name in trained if name.endswith(".weight"))
+    sites = [site_of(part, dtype) for part in matching_parts(found, method, ignored)]
+    plan = Plan(model, method, tuple(sites), trained, head, found)
+    _check(plan)
+    return plan
+
+
+def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Sequence[str]) -> Plan:
+    """The plan of exactly these sites and trained parameters, as a checkpoint names them.
+
+    Raises:
+        TargetError: A name that this model does not have, or not as a part the method accepts.
+    """
+    found = anatomy(model)
+    parts = []
+    for name in sites:
+        part = found.parts.get(name)
+        if part is None or not part.abilities & {*method.accepts}:
+            raise TargetError(f"{method.name}: this model has no {' or '.join(method.accepts)} module {name}.")
+        parts.append(part)
+    names = {name for name, _, _ in base_parameters(model)}
+    unknown = [name for name in trained if name not in names]
+    if unknown:
+        raise TargetError(f"{method.name}: this model has no parameter {shortened(unknown)}.")
+    head = tuple(name for name in found.head if name in set(trained))
+    plan = Plan(model, method, tuple(site_of(part) for part in parts), tuple(trained), head, found)
+    _check(plan)
+    return plan
+
+
+def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
+    """The site at one part of a model."""
+    tensor = next(parameter for parameter in part.module._parameters.values() if parameter is not None)
+    in_features, out_features = _features(part)
+    return Site(
+        name=part.name,
+        module=part.module,
+        roles=part.roles,
+        in_features=in_features,
+        out_features=out_features,
+        feature_axis=part.feature_axis,
+        dtype=dtype or (tensor.dtype if tensor.dtype == torch.float64 else torch.float32),
+        device=tensor.device,
+    )
+
+
+def _features(part: Part) -> tuple[int, int]:
+    if part.kind == "linear":
+        return weight_format(part.module).features(part.module)
+    weight = part.module._parameters["weight"]
+    assert weight is not None
+    if part.kind == "convolution":
+        return int(part.module.in_channels), int(part.module.out_channels)  # type: ignore[arg-type]
+    return int(weight.shape[-1]), int(weight.shape[-1])
+
+
+def _check(plan: Plan) -> None:
+    if not plan.sites and not plan.trained:
+        raise PlanError(
+            f"{plan.method.name} would train nothing in this {type(plan.model).__name__}: it has no targets and the "
+            "model has no new task head. Name the parameters to train with train=(...)."
+        )
+    trained = set(plan.trained)
+    for name, module, key in base_parameters(plan.model):
+        parameter = module._parameters[key]
+        if name in trained and parameter is not None and not parameter.is_floating_point():
+            raise FormatError(
+                f"{name} is stored as {parameter.dtype} and cannot be trained itself: load the model in a "
+                f"floating-point dtype, or choose a method that adds its own parameters instead of {plan.method.name}."
+            )
+
+
+def _glob(names: Sequence[str], globs: Sequence[str], method: Method) -> list[str]:
+    matched: list[str] = []
+    for glob in globs:
+        found = [name for name in names if fnmatchcase(name, glob)]
+        if not found:
+            raise TargetError(f'{method.name}: no parameter of this model matches "{glob}": {suggestion(glob, names)}')
+        matched += found
+    return matched
+
+
+def _ordered(names: Sequence[str], chosen: Iterable[str]) -> tuple[str, ...]:
+    wanted = set(chosen)
+    return tuple(name for name in names if name in wanted)
+
+
+def _unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Base parameters by name, a tied one once."""
+    unique: dict[int, tuple[str, nn.Parameter]] = {}
+    for name, module, key in base_parameters(model):
+        parameter = module._parameters[key]
+        assert parameter is not None
+        unique.setdefault(id(parameter), (name, parameter))
+    return dict(unique.values())
+
+
+def _share(linears: Sequence[Part], reached: Set[str]) -> float:
+    """Share of the weights of ``linears`` that lie in the parts named in ``reached``."""
+    sizes = {part.name: math.prod(_features(part)) for part in linears}
+    return sum(size for name, size in sizes.items() if name in reached) / (sum(sizes.values()) or 1)

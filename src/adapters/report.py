@@ -1,0 +1,53 @@
+"""The report: what an adapter reaches in a model, in numbers."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import shortened
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a plan or an adapter says of itself.
+
+    Attributes:
+        method: Name of the method.
+        sites: Number of base modules that are adapted.
+        trainable: Number of trained parameters in all.
+        trainable_added: Those of the method's own modules.
+        trainable_head: Those of the new task head.
+        base: Number of the base model's parameters, the head included.
+        coverage: Share of the backbone's linear weights that lie in adapted modules or are trained themselves.
+        reached: Number of adapted modules by role.
+        unreached: Linear modules of the backbone that are not adapted.
+    """
+
+    method: str
+    sites: int
+    trainable: int
+    trainable_added: int
+    trainable_head: int
+    base: int
+    coverage: float
+    reached: dict[str, int]
+    unreached: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Trained parameters as a share of the base model's."""
+        return self.trainable / self.base if self.base else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return {**asdict(self), "unreached": list(self.unreached), "share": self.share}
+
+    def __str__(self) -> str:
+        roles = ", ".join(f"{role} {count}" for role, count in self.reached.items()) or "none"
+        lines = [
+            f"{self.method}: {self.trainable:,} trainable of {self.base:,} parameters ({self.share:.3%})",
+            f"  sites      {self.sites} ({roles})",
+            f"  coverage   {self.coverage:.1%} of the backbone's linear weights",
+            f"  head       {self.trainable_head:,} parameters, trained and saved" if self.trainable_head else "",
+            f"  unreached  {shortened(self.unreached)}" if self.unreached else "",
+        ]
+        return "\n".join(line for line in lines if line)

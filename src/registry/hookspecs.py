@@ -1,0 +1,43 @@
+"""The hooks: everything a plugin can bring to Inarch, on one page.
+
+A plugin is a module with functions marked ``@inarch.hookimpl``, named by an entry point of the group ``inarch``. Each
+function is given something to register with, and returns nothing.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+    from torch import nn
+
+    from ..adapters import Method
+    from ..quant import WeightFormat
+    from ..training import Task
+
+PROJECT = "inarch"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookSpecs:
+    """The specifications that every implementation is held against."""
+
+    @hookspec
+    def register_methods(self, register: "Callable[[type[Method]], None]") -> None:
+        """Bring fine-tuning methods: ``register(LoRA)``."""
+
+    @hookspec
+    def register_formats(self, register: "Callable[[type[nn.Module], WeightFormat], None]") -> None:
+        """Bring weight formats: ``register(Linear4bit, NF4())``."""
+
+    @hookspec
+    def register_tasks(self, register: "Callable[[type[Task]], None]") -> None:
+        """Bring training tasks: ``register(TextClassification)``."""
+
+    @hookspec
+    def register_commands(self, app: "typer.Typer") -> None:
+        """Bring commands: ``app.command("demo")(demo)``."""
