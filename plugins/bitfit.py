@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import inarch
 import torch
-from inarch import Method, OutputAdapter, Site, WeightDelta
 from torch import Tensor, nn
+
+import inarch
+from inarch import Method, OutputAdapter, Site, WeightDelta
 
 
 class BiasShift(OutputAdapter):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import inarch
 import torch
-from inarch import CheckpointError, Method, OutputAdapter, PeftFormat, Site, WeightDelta, matches_name
 from torch import Tensor, nn
 from torch.nn import functional
+
+import inarch
+from inarch import CheckpointError, Method, OutputAdapter, PeftFormat, Site, WeightDelta, matches_name
 
 
 class LowRank(OutputAdapter):
@@ -33,13 +34,7 @@ class LowRank(OutputAdapter):
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
         low = functional.linear(x, self.lora_A.to(x.dtype))
-        added = torch.addmm(
-            y.reshape(-1, y.shape[-1]),
-            low.reshape(-1, low.shape[-1]),
-            self.lora_B.to(low.dtype).t(),
-            alpha=self.scale,
-        )
-        return added.view(y.shape)
+        return torch.add(y, functional.linear(low.to(y.dtype), self.lora_B.to(y.dtype)), alpha=self.scale)
 
     def delta(self) -> WeightDelta:
         """``scale B A``."""
@@ -146,8 +141,8 @@ class LoRA(Method):
         rank = self.rank_at(site.name)
         largest = min(site.in_features, site.out_features)
         setting = "rank" if rank == self.rank else "rank_pattern"
-        self.require(rank <= largest, setting, f"{site.name} is {site.out_features} x {site.in_features}, so a rank "
-                     f"there is at most {largest}")  # fmt: skip
+        size = f"{site.out_features} x {site.in_features}"
+        self.require(rank <= largest, setting, f"{site.name} is {size}, so a rank there is at most {largest}")
         scale = self.alpha_at(site.name) / (math.sqrt(rank) if self.rank_stabilised else rank)
         return LowRank(site, rank, scale, self.dropout)
 

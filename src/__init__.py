@@ -2,9 +2,7 @@
 
 from importlib.metadata import version as _version
 
-__version__ = _version("inarch")
-
-from .adapters import (  # noqa: E402 - a checkpoint names the version above
+from .adapters import (
     Adapter,
     Method,
     OutputAdapter,
@@ -15,8 +13,8 @@ from .adapters import (  # noqa: E402 - a checkpoint names the version above
     WeightDelta,
     matches_name,
 )
-from .api import adapters, attach, load, method, methods, plan  # noqa: E402
-from .errors import (  # noqa: E402
+from .api import adapters, attach, load, method, methods, plan
+from .errors import (
     CheckpointError,
     CheckpointKeyError,
     ConfigError,
@@ -36,8 +34,10 @@ from .errors import (  # noqa: E402
     UnknownNameError,
     WrongBaseError,
 )
-from .quant import WeightFormat, weight_format  # noqa: E402
-from .registry import MethodInfo, PluginWarning, hookimpl  # noqa: E402
+from .quant import WeightFormat, weight_format
+from .registry import MethodInfo, PluginWarning, hookimpl
+
+__version__ = _version("inarch")
 
 __all__ = [
     "Adapter",

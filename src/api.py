@@ -40,8 +40,9 @@ def attach(
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Adapter:
-    """Attach a method to a model, in place: ``adapter = attach(model, "lora", rank=16)``.
+    """Put a method on a model, in place.
 
+    ``adapter = inarch.attach(model, "lora", rank=16)`` freezes the base and adds LoRA's parameters to it.
     Everything is planned and checked first; after an error the model is as it was. The base is frozen, its modules,
     names and values stay as they are, and ``adapter.detach()`` gives it back to the bit.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -148,9 +149,7 @@ class Adapter:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
         self._live()
-        own = {
-            self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in _state(module)
-        }
+        own = {self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in _state(module)}
         return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -164,7 +163,7 @@ class Adapter:
         for key, tensor in mine.items():
             tensor.copy_(tensors[key])
 
-    def save(self, folder: str) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the checkpoint: ``adapter_model.safetensors`` and ``adapter_config.json``, both or neither.
 
         Raises:
@@ -188,11 +187,9 @@ class Adapter:
         return found
 
     def _trained_copies(self) -> dict[str, nn.Parameter]:
-        """The trainable copies of base parameters by name, a tied one once."""
+        """The trainable copies of base parameters by name."""
         overlays = self._attachments().overlays
-        copies = {name: overlays[name].trained(self.name) for name in self.trained}
-        first = {id(parameter): name for name, parameter in reversed(copies.items())}
-        return {name: parameter for name, parameter in copies.items() if first[id(parameter)] == name}
+        return {name: overlays[name].trained(self.name) for name in self.trained}
 
     def _key(self, site: str, tensor: str) -> str:
         peft = self.method.peft
@@ -203,8 +200,7 @@ class Adapter:
         attached = open_attachments(model)
         attached.adapters[self.name] = self
         for overlay in attached.cover(model, self.trained):
-            if self.name not in overlay.layers:
-                overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
+            overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
         for site in self.sites:
             module_seam.insert(site.module, self.name, self._modules[site.name], self._switch)
         self._attached = True
@@ -227,11 +223,11 @@ def require_same_tensors(expected: Mapping[str, tuple[int, ...]], found: Mapping
         CheckpointKeyError: Some are missing, unexpected or of another shape; each kind is named.
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
-    wrong = [f"{key} {shapes[key]} for {expected[key]}" for key in expected.keys() & shapes if shapes[key] != expected[key]]
+    differing = [key for key in expected.keys() & shapes.keys() if shapes[key] != expected[key]]
     problems = {
         "missing": sorted(expected.keys() - shapes.keys()),
         "unexpected": sorted(shapes.keys() - expected.keys()),
-        "of another shape": sorted(wrong),
+        "of another shape": sorted(f"{key} {shapes[key]} for {expected[key]}" for key in differing),
     }
     said = "; ".join(f"{len(names)} {problem}: {shortened(names, 3)}" for problem, names in problems.items() if names)
     if said:

@@ -13,7 +13,6 @@ convolution. Its *kind* follows from its type; its *roles* say what it does in t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from torch import nn
 
@@ -121,7 +120,6 @@ _FEATURES_FIRST = (
 )
 
 
-@cache
 def _kind_of_type(module_type: type[nn.Module]) -> str | None:
     if weight_format.dispatch(module_type) is not weight_format.dispatch(object):
         return "linear"

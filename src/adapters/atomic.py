@@ -5,17 +5,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import CheckpointError
+
+Buffer: TypeAlias = bytes | memoryview
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2), Linux 3.15
 _AT_FDCWD = -100
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Write files into ``folder`` so that they appear together or not at all.
+def write_folder(folder: Path, files: Mapping[str, Iterable[Buffer]]) -> None:
+    """Write files into ``folder`` so that they appear together or not at all, through to the disk.
 
     The files are written beside it, together with what else the folder held, and the two folders change places in one
     step. Where the system cannot exchange two folders, the old one is set aside as ``<folder>.previous`` for the moment
@@ -23,7 +26,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
     Args:
         folder: The folder to write; made if it is missing.
-        fill: Writes the files into the folder it is given.
+        files: Content of the files by name, in pieces.
 
     Raises:
         CheckpointError: The folder cannot be written; it is as it was.
@@ -38,22 +41,14 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     try:
         fresh.chmod(0o755)  # mkdtemp makes private folders; a checkpoint is as readable as any other
         if folder.exists():
-            shutil.copytree(folder, fresh, copy_function=_link, dirs_exist_ok=True)
-        fill(fresh)
+            _carry_over(folder, fresh, files)
+        for name, pieces in files.items():
+            _write_file(fresh / name, pieces)
         _take_place(fresh, folder)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write one file into a folder that is not visible yet, through to the disk; an older link is left alone."""
-    path.unlink(missing_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def settled(folder: Path) -> Path:
@@ -62,6 +57,22 @@ def settled(folder: Path) -> Path:
     if previous.exists() and not folder.exists():
         previous.rename(folder)
     return folder
+
+
+def _write_file(path: Path, pieces: Iterable[Buffer]) -> None:
+    with path.open("wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _carry_over(folder: Path, fresh: Path, replaced: Container[str]) -> None:
+    """Give the new folder what else the old one held."""
+    for entry in os.scandir(folder):
+        if entry.name not in replaced and entry.is_dir():
+            shutil.copytree(entry, fresh / entry.name, copy_function=_link)
+        elif entry.name not in replaced:
+            _link(entry.path, str(fresh / entry.name))
 
 
 def _link(source: str, target: str) -> None:

@@ -78,9 +78,7 @@ def _require_free_name(model: nn.Module, name: str) -> None:
         )
 
 
-def _plan_of_record(
-    model: nn.Module, record: Mapping[str, Any], find_method: FindMethod, *, check_base: bool
-) -> Plan:
+def _plan_of_record(model: nn.Module, record: Mapping[str, Any], find_method: FindMethod, *, check_base: bool) -> Plan:
     method = find_method(record).from_dict(record["settings"])
     if check_base:
         require_same_base(model, record["base"], record["trained"])
@@ -122,5 +120,3 @@ def _expected_shapes(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, 
         for key, tensor in module.state_dict().items()
     }
     return expected | {PREFIX + name: tuple(held[name].shape) for name in plan.trained}
-
-

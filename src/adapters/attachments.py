@@ -30,6 +30,8 @@ class Attachments:
 
     def cover(self, model: nn.Module, names: Sequence[str]) -> list[Overlay]:
         """The overlays over the base parameters ``names``, made where there is none yet; tied names share one."""
+        if not names:
+            return []
         places: dict[int, dict[str, tuple[nn.Module, str]]] = {}
         for name, module, key in base_parameters(model):
             places.setdefault(id(module._parameters[key]), {})[name] = (module, key)

@@ -10,13 +10,13 @@ from torch import nn
 
 from ..errors import WrongBaseError
 from ..quant import weight_format
-from .anatomy import anatomy, base_parameters
+from .anatomy import Anatomy, Part, anatomy, base_parameters
 
 SAMPLED_PARAMETERS = 16
 SAMPLED_VALUES = 4
 
 
-def base_record(model: nn.Module, trained: Collection[str]) -> dict[str, Any]:
+def base_record(model: nn.Module, found: Anatomy, trained: Collection[str]) -> dict[str, Any]:
     """What identifies the base model of an adapter, as JSON types.
 
     ``structure`` is a SHA-256 over the names and logical sizes of all parts, the same for every precision and
@@ -25,14 +25,15 @@ def base_record(model: nn.Module, trained: Collection[str]) -> dict[str, Any]:
 
     Args:
         model: The base model; adapters attached to it do not count.
+        found: Its anatomy.
         trained: Names of the parameters that the adapter trains itself: they are in the checkpoint, so not sampled.
     """
     config = getattr(model, "config", None)
     return {
         "class": type(model).__name__,
         "name": str(getattr(config, "_name_or_path", "") or ""),
-        "structure": _structure(model, trained),
-        "sample": _sample(model, frozenset(trained)),
+        "structure": _structure(found, trained),
+        "sample": _sample(model, trained),
     }
 
 
@@ -43,7 +44,7 @@ def require_same_base(model: nn.Module, record: Mapping[str, Any], trained: Coll
         WrongBaseError: Its structure or its weights differ.
     """
     origin = f"{record['class']} {record['name']}".strip()
-    if _structure(model, trained) != record["structure"]:
+    if _structure(anatomy(model), trained) != record["structure"]:
         raise WrongBaseError(
             f"The adapter was trained on another base model: {origin}, whose parts are not those of this "
             f"{type(model).__name__}. Load it onto that model."
@@ -58,25 +59,25 @@ def require_same_base(model: nn.Module, record: Mapping[str, Any], trained: Coll
         )
 
 
-def _structure(model: nn.Module, trained: Collection[str]) -> str:
-    parts = anatomy(model).parts
-    untrained = [name for name in parts if f"{name}.weight" not in trained]
-    sizes = [(name, *_logical_size(parts[name].module)) for name in untrained]
+def _structure(found: Anatomy, trained: Collection[str]) -> str:
+    themselves = {name.removesuffix(".weight") for name in trained}
+    sizes = [(name, *_logical_size(part)) for name, part in found.parts.items() if name not in themselves]
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
 
 
-def _logical_size(module: nn.Module) -> tuple[int, ...]:
-    known = weight_format.dispatch(type(module)) is not weight_format.dispatch(object)
-    weight = module._parameters["weight"]
+def _logical_size(part: Part) -> tuple[int, ...]:
+    if part.kind == "linear":
+        return weight_format(part.module).features(part.module)
+    weight = part.module._parameters["weight"]
     assert weight is not None
-    return weight_format(module).features(module) if known else tuple(weight.shape)
+    return tuple(weight.shape)
 
 
-def _sample(model: nn.Module, trained: frozenset[str]) -> dict[str, dict[str, Any]]:
+def _sample(model: nn.Module, trained: Collection[str]) -> dict[str, dict[str, Any]]:
+    held = {name: module._parameters[key] for name, module, key in base_parameters(model)}
+    themselves = {id(held[name]) for name in trained}  # by identity, since they may be tied to other names
     floating = [
-        (name, parameter)
-        for name, module, key in base_parameters(model)
-        if name not in trained and _can_sample(parameter := module._parameters[key])
+        (name, parameter) for name, parameter in held.items() if id(parameter) not in themselves and _can_sample(parameter)
     ]
     step = max(1, len(floating) // SAMPLED_PARAMETERS)
     return {

@@ -10,22 +10,24 @@ Only trained tensors are written, together with the buffers of the method's own 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .anatomy import base_parameters
-from .atomic import settled, write_file, write_folder
+from .atomic import settled, write_folder
 from .base_record import base_record
 from .peft_format import PREFIX
 from .plan import Plan
+from .tensor_file import encoded
 
 TENSORS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+VERSION = version("inarch")
 FORMAT = 1
 """Version of the record. A reader refuses a newer one."""
 
@@ -78,17 +80,13 @@ def write_checkpoint(folder: str | Path, plan: Plan, tensors: Mapping[str, Tenso
         CheckpointError: The folder cannot be written; it is as it was.
     """
     record = _record(plan, origin)
-    config = _config(plan, record)
-    content = safetensors.torch.save(
-        {key: tensor.contiguous() for key, tensor in tensors.items()},
-        metadata={"format": "pt", "inarch": json.dumps(record)},
+    write_folder(
+        Path(folder),
+        {
+            TENSORS: encoded(tensors, {"format": "pt", "inarch": json.dumps(record)}),
+            CONFIG: [json.dumps(_config(plan, record), indent=2, sort_keys=True).encode()],
+        },
     )
-
-    def fill(fresh: Path) -> None:
-        write_file(fresh / TENSORS, content)
-        write_file(fresh / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode())
-
-    write_folder(Path(folder), fill)
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -109,11 +107,9 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
 
 
 def _record(plan: Plan, origin: Origin) -> dict[str, Any]:
-    from .. import __version__  # here, since the package is still being imported when this module is
-
     return {
         "format": FORMAT,
-        "inarch": __version__,
+        "inarch": VERSION,
         "method": plan.method.name,
         "settings": plan.method.to_dict(),
         "plugin": origin.plugin,
@@ -121,7 +117,7 @@ def _record(plan: Plan, origin: Origin) -> dict[str, Any]:
         "version": origin.version,
         "sites": [site.name for site in plan.sites],
         "trained": list(plan.trained),
-        "base": base_record(plan.model, plan.trained),
+        "base": base_record(plan.model, plan.anatomy, plan.trained),
     }
 
 

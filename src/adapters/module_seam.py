@@ -21,7 +21,8 @@ def insert(module: nn.Module, name: str, adapter: OutputAdapter, switch: Switch)
         slot.training = module.training
         module.add_module(SLOT, slot)
         module.register_forward_hook(run_adapters, with_kwargs=True)
-    adapter.train(module.training)
+    if not module.training:
+        adapter.eval()
     slot.put(name, adapter, switch)
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from ..errors import ConfigError, FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
+from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
 from ..quant import weight_format
 from .anatomy import Anatomy, Part, anatomy, base_parameters
 from .method import Method
@@ -81,11 +81,18 @@ class Plan:
                 f"{self.method.name}.build returned {type(adapter).__name__} for {site.name}: "
                 "it must return an OutputAdapter."
             )
-        return adapter.to(site.device, site.dtype)
+        if any(tensor.device != site.device or tensor.dtype != site.dtype for tensor in adapter.parameters()):
+            adapter.to(site.device, site.dtype)
+        return adapter
 
 
 def make_plan(
-    model: nn.Module, method: Method, *, train: Sequence[str] = (), train_head: bool = True, dtype: torch.dtype | None = None
+    model: nn.Module,
+    method: Method,
+    *,
+    train: Sequence[str] = (),
+    train_head: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> Plan:
     """The plan of attaching ``method`` to ``model``; nothing is changed.
 
@@ -103,8 +110,7 @@ def make_plan(
     """
     found = anatomy(model)
     head = found.head if train_head else ()
-    names = [name for name, _, _ in base_parameters(model)]
-    trained = _ordered(names, [*head, *_glob(names, method.trained_parameters(), method), *_glob(names, train, method)])
+    trained = _trained(model, method, head, train)
     ignored = frozenset(name.removesuffix(".weight") for name in trained if name.endswith(".weight"))
     sites = [site_of(part, dtype) for part in matching_parts(found, method, ignored)]
     plan = Plan(model, method, tuple(sites), trained, head, found)
@@ -168,13 +174,27 @@ def _check(plan: Plan) -> None:
             "model has no new task head. Name the parameters to train with train=(...)."
         )
     trained = set(plan.trained)
-    for name, module, key in base_parameters(plan.model):
+    for name, module, key in base_parameters(plan.model) if trained else ():
         parameter = module._parameters[key]
         if name in trained and parameter is not None and not parameter.is_floating_point():
             raise FormatError(
                 f"{name} is stored as {parameter.dtype} and cannot be trained itself: load the model in a "
                 f"floating-point dtype, or choose a method that adds its own parameters instead of {plan.method.name}."
             )
+
+
+def _trained(model: nn.Module, method: Method, head: Sequence[str], train: Sequence[str]) -> tuple[str, ...]:
+    """Names of the parameters that are trained themselves, in the model's order; a tied one once."""
+    globs = (*method.trained_parameters(), *train)
+    if not globs:
+        return tuple(head)
+    names = [name for name, _, _ in base_parameters(model)]
+    chosen = {*head, *_glob(names, globs, method)}
+    first: dict[int, str] = {}
+    for name, module, key in base_parameters(model):
+        if name in chosen:
+            first.setdefault(id(module._parameters[key]), name)
+    return tuple(first.values())
 
 
 def _glob(names: Sequence[str], globs: Sequence[str], method: Method) -> list[str]:
@@ -185,11 +205,6 @@ def _glob(names: Sequence[str], globs: Sequence[str], method: Method) -> list[st
             raise TargetError(f'{method.name}: no parameter of this model matches "{glob}": {suggestion(glob, names)}')
         matched += found
     return matched
-
-
-def _ordered(names: Sequence[str], chosen: Iterable[str]) -> tuple[str, ...]:
-    wanted = set(chosen)
-    return tuple(name for name in names if name in wanted)
 
 
 def _unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 from torch import nn
@@ -15,11 +15,9 @@ from torch import nn
 from ..adapters import Method, Origin
 from ..errors import DuplicateNameError, InvalidPluginError, MissingPluginError, UnknownNameError, suggestion
 from ..quant import WeightFormat, weight_format
-from .discovery import DISABLE, discover
+from .discovery import DISABLE, EXTRA, discover
 from .hookspecs import PROJECT, HookSpecs
 from .plugin import Plugin, PluginWarning
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ class Registry:
                 return Origin(plugin.name, plugin.distribution, plugin.version)
         return Origin(type(method).__module__, "", "")
 
-    def collect(self, hook: str, kind: str, base: type[Item]) -> dict[str, type[Item]]:
-        """What plugins bring through a hook that registers named classes, such as tasks; asked of them once.
+    def collect(self, hook: str, kind: str, base: type) -> None:
+        """Ask plugins once for the named classes that a hook registers, such as tasks; ``item`` then finds them.
 
         Args:
             hook: Name of the hook.
@@ -124,9 +122,8 @@ class Registry:
             base: The class that each must derive from.
         """
         if kind not in self._brought:
-            self._kind(kind)
+            self._brought[kind] = {}
             self._call(hook, register=lambda plugin: lambda item: self._bring(kind, item, base, plugin))
-        return {name: found[0][0] for name, found in self._kind(kind).items() if len(found) == 1}
 
     def item(self, kind: str, name: str) -> Any:
         """What is registered under ``name`` among ``kind``.
@@ -144,8 +141,8 @@ class Registry:
             )
         if not found:
             raise UnknownNameError(
-                f'There is no {kind} "{name}": {suggestion(name, self._kind(kind))} Another comes with the package that '
-                "provides it: install it with pip, or name its module in INARCH_PLUGINS."
+                f'There is no {kind} "{name}": {suggestion(name, self._kind(kind))} If a package provides it, install '
+                f"that with pip; if a module of yours does, name it in {EXTRA}."
             )
         return found[0][0]
 
@@ -234,14 +231,15 @@ def _require_named_class(kind: str, item: Any, base: type) -> None:
     name = getattr(item, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_/-]*", name):
         raise InvalidPluginError(f"{item.__name__}.name is {name!r}: it must be a word of a-z, 0-9, -, _ and /.")
-    if not (item.__dict__.get("__doc__") or "").strip() or item.__doc__.startswith(f"{item.__name__}("):
+    text = (item.__dict__.get("__doc__") or "").strip()
+    if not text or text.startswith(f"{item.__name__}("):  # the latter is what dataclass writes where there is none
         raise InvalidPluginError(f"{item.__name__} has no docstring: open it with what it computes, in one line.")
 
 
 def _require_method(method: type[Method]) -> None:
-    parameters = getattr(method, "__dataclass_params__", None)
-    if "__dataclass_params__" not in method.__dict__ or not parameters.frozen:
-        raise InvalidPluginError(f"{method.__name__} is no frozen dataclass: put @dataclass(frozen=True, kw_only=True).")
+    parameters = method.__dict__.get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise InvalidPluginError(f"{method.__name__} is no dataclass: put @dataclass(frozen=True, kw_only=True).")
     without_default = [
         field.name
         for field in dataclasses.fields(method)
