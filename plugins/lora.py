@@ -33,8 +33,8 @@ class LowRank(OutputAdapter):
         """The base output with the low-rank path added; the parameters are cast to the dtype of ``x``."""
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
-        low = functional.linear(x, self.lora_A.to(x.dtype))
-        return torch.add(y, functional.linear(low.to(y.dtype), self.lora_B.to(y.dtype)), alpha=self.scale)
+        low = functional.linear(x, self.lora_A.to(x.dtype)).to(y.dtype)
+        return y + functional.linear(low, self.lora_B.to(y.dtype)) * self.scale
 
     def delta(self) -> WeightDelta:
         """``scale B A``."""

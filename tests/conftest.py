@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import pytest
+
 from families import FAMILIES, Family
 
 

@@ -71,7 +71,9 @@ def _llama() -> nn.Module:
 
 def _gpt2() -> nn.Module:
     return GPT2LMHeadModel(
-        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=0, eos_token_id=0)
+        GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=0, eos_token_id=0
+        )
     )
 
 
@@ -90,7 +92,9 @@ def _bert() -> nn.Module:
 
 def _t5() -> nn.Module:
     return T5ForConditionalGeneration(
-        T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
+        T5Config(
+            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0
+        )
     )
 
 
@@ -127,12 +131,12 @@ def logits(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return result.logits
 
 
-def perturb(adapter: Any, seed: int = 7) -> None:
+def perturb(adapter: Any, seed: int = 7, scale: float = 0.1) -> None:
     """Give every trained parameter of an adapter a value that training might have."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in adapter.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter) * 0.1)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter) * scale)
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:

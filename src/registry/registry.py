@@ -160,7 +160,8 @@ class Registry:
                 self._pluggy.register(plugin.module, name=f"{plugin.distribution}:{plugin.name}")
                 self._pluggy.check_pending()
             except (pluggy.PluginValidationError, ValueError) as error:
-                self._pluggy.unregister(plugin.module)
+                if self._pluggy.is_registered(plugin.module):
+                    self._pluggy.unregister(plugin.module)
                 plugin.state, plugin.reason = "failed", str(error).replace("\n", " ")
         if plugin.state == "failed":
             self._warn(plugin)

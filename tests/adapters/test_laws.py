@@ -4,11 +4,12 @@ import copy
 import io
 from typing import Any
 
-import inarch
 import pytest
 import torch
-from families import FAMILIES, Family, assert_same, logits, perturb, snapshot
 from torch import nn
+
+import inarch
+from families import FAMILIES, Family, assert_same, logits, perturb, snapshot
 
 METHODS = {
     "lora": {"rank": 4},
