@@ -33,8 +33,19 @@ class LowRank(OutputAdapter):
         """The base output with the low-rank path added; the parameters are cast to the dtype of ``x``."""
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
-        low = functional.linear(x, self.lora_A.to(x.dtype)).to(y.dtype)
-        return y + functional.linear(low, self.lora_B.to(y.dtype)) * self.scale
+        # At one token this is 20 us beside a base product of 10, so it is kept to the fewest steps: parameters without
+        # Module.__getattr__, casts only where they change something, and two in-place steps on a tensor of its own. The
+        # order of the operations is peft's, so the results are equal to the bit.
+        A: Any = self._parameters["lora_A"]
+        B: Any = self._parameters["lora_B"]
+        if A.dtype != x.dtype:
+            A = A.to(x.dtype)
+        low = functional.linear(x, A)
+        if low.dtype != y.dtype:
+            low = low.to(y.dtype)
+        if B.dtype != y.dtype:
+            B = B.to(y.dtype)
+        return functional.linear(low, B).mul_(self.scale).add_(y)
 
     def delta(self) -> WeightDelta:
         """``scale B A``."""

@@ -1,0 +1,38 @@
+# Everything starts from Python 3.11 or later and make: the environment is set up in .venv by the first target that needs it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint environment benchmark wheel clean
+
+help:  ## Say what each target does.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+demo: environment  ## Adapt a small model to handwritten digits with every method; writes inarch-demo/accuracy.png.
+	$(BIN)/inarch demo
+
+test: environment-dev  ## Run the tests, with coverage.
+	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report term
+
+lint: environment-dev  ## Check style, types and import layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/links.py
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmark: environment-dev  ## Compare attaching, running, switching and saving with peft; writes benchmarks/results/.
+	$(BIN)/python -m inarch_benchmarks.overhead
+
+wheel: environment-dev  ## Build the package.
+	$(BIN)/python -m build --no-isolation
+
+environment:  ## Set up .venv with Inarch.
+	@$(PYTHON) .ci/environment.py
+
+.PHONY: environment-dev
+environment-dev:
+	@$(PYTHON) .ci/environment.py --extra dev
+
+clean:  ## Remove what the other targets made.
+	rm -rf .venv .links build dist src/*.egg-info *.egg-info inarch-demo .coverage* .mypy_cache .ruff_cache .pytest_cache
