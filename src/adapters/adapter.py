@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointKeyError, DetachedError, shortened
 from . import module_seam
 from .attachments import Attachments, attachments, close_attachments, open_attachments
-from .checkpoint import Origin, write_checkpoint
+from .checkpoint import Description, Origin, describe, write_checkpoint
 from .method import Method
 from .output_adapter import OutputAdapter
 from .overlay import Trained
@@ -33,6 +32,7 @@ class Adapter:
         self._plan = plan
         self._modules = modules
         self._origin = origin
+        self._description: Description | None = None
         self._switch = Switch()
         self._enabled = True
         self._merged = False
@@ -149,7 +149,7 @@ class Adapter:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
         self._live()
-        own = {self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in _state(module)}
+        own = {self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in module.state_dict().items()}
         return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -170,7 +170,9 @@ class Adapter:
             CheckpointError: The folder cannot be written.
         """
         plan = self._live()
-        write_checkpoint(folder, plan, self.tensors(), self._origin(self.method))
+        if self._description is None:
+            self._description = describe(plan, self._origin(self.method))
+        write_checkpoint(folder, self._description, self.tensors())
 
     def __repr__(self) -> str:
         state = "detached" if not self._attached else "merged" if self._merged else "on" if self._enabled else "off"
@@ -235,8 +237,3 @@ def require_same_tensors(expected: Mapping[str, tuple[int, ...]], found: Mapping
             f"The checkpoint does not fit this model and method: {said}. "
             "Load it on the base model and with the number of labels it was trained with."
         )
-
-
-def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    with torch.no_grad():
-        yield from module.state_dict().items()

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .anatomy import base_parameters
+from .anatomy import base_modules, base_parameters
 from .atomic import settled, write_folder
 from .base_record import base_record
 from .peft_format import PREFIX
@@ -73,20 +73,34 @@ class Checkpoint:
     record: dict[str, Any] | None
 
 
-def write_checkpoint(folder: str | Path, plan: Plan, tensors: Mapping[str, Tensor], origin: Origin) -> None:
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of its adapter beside the tensors; it stays the same from one save to the next.
+
+    Attributes:
+        record: What Inarch keeps, for the header of the tensor file.
+        config: The content of ``adapter_config.json``.
+    """
+
+    record: dict[str, Any]
+    config: dict[str, Any]
+
+
+def describe(plan: Plan, origin: Origin) -> Description:
+    """The description of an adapter with this plan."""
+    record = _record(plan, origin)
+    return Description(record, _config(plan, record))
+
+
+def write_checkpoint(folder: str | Path, description: Description, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint so that both of its files appear together or not at all.
 
     Raises:
         CheckpointError: The folder cannot be written; it is as it was.
     """
-    record = _record(plan, origin)
-    write_folder(
-        Path(folder),
-        {
-            TENSORS: encoded(tensors, {"format": "pt", "inarch": json.dumps(record)}),
-            CONFIG: [json.dumps(_config(plan, record), indent=2, sort_keys=True).encode()],
-        },
-    )
+    metadata = {"format": "pt", "inarch": json.dumps(description.record)}
+    config = json.dumps(description.config, indent=2, sort_keys=True)
+    write_folder(Path(folder), {TENSORS: encoded(tensors, metadata), CONFIG: [config.encode()]})
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
@@ -132,12 +146,23 @@ def _config(plan: Plan, record: dict[str, Any]) -> dict[str, Any]:
         "base_model_name_or_path": record["base"]["name"] or None,
         "inference_mode": True,
         "modules_to_save": modules or None,
+        "target_modules": _target_modules(plan),
         **peft.config(plan.method, plan.sites),
     }
 
 
+def _target_modules(plan: Plan) -> list[str]:
+    """The sites as peft names them: by the last word of their names where that finds the same ones, else in full."""
+    sites = [site.name for site in plan.sites]
+    words = {name.rsplit(".", 1)[-1] for name in sites}
+    found = {name for name, _ in base_modules(plan.model) if name.rsplit(".", 1)[-1] in words}
+    return sorted(words) if found == set(sites) else sites
+
+
 def _trained_modules(plan: Plan) -> list[str] | None:
     """The trained parameters as whole modules, as peft names them; ``None`` where they are not whole modules."""
+    if not plan.trained:
+        return []
     trained = set(plan.trained)
     everything = [name for name, _, _ in base_parameters(plan.model)]
     modules: list[str] = []

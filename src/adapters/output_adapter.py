@@ -20,7 +20,7 @@ class WeightDelta:
 
 
 class OutputAdapter(nn.Module, ABC):
-    """An adapter at the output of one base module: ``y' = adapter(x, y)``."""
+    """An adapter at the output of one base module: ``y' = adapter.forward(x, y)``; hooks on it are not called."""
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor) -> Tensor:

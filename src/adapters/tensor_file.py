@@ -7,6 +7,7 @@ the tests read every file back with it.
 
 import json
 from collections.abc import Mapping
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -43,8 +44,9 @@ def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[
     return [len(text).to_bytes(8, "little"), text, *_bytes([tensors[name] for name in order])]
 
 
+@torch.no_grad()
 def _bytes(tensors: list[Tensor]) -> list[memoryview]:
-    if not tensors:
-        return []
-    flat = torch.cat([tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors])
-    return [flat.cpu().numpy().data]
+    """The tensors' bytes, joined by dtype before they leave the device."""
+    groups = groupby(tensors, key=lambda tensor: tensor.dtype)
+    joined = [torch.cat([tensor.reshape(-1) for tensor in group]) for _, group in groups]
+    return [flat.view(torch.uint8).cpu().numpy().data for flat in joined]
