@@ -33,8 +33,8 @@ class LowRank(OutputAdapter):
         """The base output with the low-rank path added; the parameters are cast to the dtype of ``x``."""
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
-        # At one token this takes as long as the base product itself, so it is kept to the fewest steps: three operations,
-        # parameters without Module.__getattr__, and casts only where they change something.
+        # At one token this takes as long as the base product itself, so it is kept to the fewest steps: three
+        # operations, parameters without Module.__getattr__, and casts only where they change something.
         A: Any = self._parameters["lora_A"]
         B: Any = self._parameters["lora_B"]
         if A.dtype != x.dtype:

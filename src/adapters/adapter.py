@@ -149,7 +149,8 @@ class Adapter:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
         self._live()
-        own = {self._key(site, key): tensor for site, module in self._modules.items() for key, tensor in module.state_dict().items()}
+        states = ((site, module.state_dict()) for site, module in self._modules.items())
+        own = {self._key(site, key): tensor for site, state in states for key, tensor in state.items()}
         return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

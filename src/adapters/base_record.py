@@ -76,9 +76,8 @@ def _logical_size(part: Part) -> tuple[int, ...]:
 def _sample(model: nn.Module, trained: Collection[str]) -> dict[str, dict[str, Any]]:
     held = {name: module._parameters[key] for name, module, key in base_parameters(model)}
     themselves = {id(held[name]) for name in trained}  # by identity, since they may be tied to other names
-    floating = [
-        (name, parameter) for name, parameter in held.items() if id(parameter) not in themselves and _can_sample(parameter)
-    ]
+    frozen = [(name, parameter) for name, parameter in held.items() if id(parameter) not in themselves]
+    floating = [(name, parameter) for name, parameter in frozen if _can_sample(parameter)]
     step = max(1, len(floating) // SAMPLED_PARAMETERS)
     return {
         name: {"dtype": str(parameter.dtype), "values": _values(parameter)}

@@ -43,8 +43,8 @@ def run_adapters(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, 
     """The forward hook: every adapter that is switched on, in order, on the module's first input and output.
 
     Modules that are called by keyword only, and modules that return a tuple whose first item is the output, are known
-    among published models. An adapter is run without ``Module.__call__``, which takes 2 us at each site and would only look
-    for hooks on the adapter itself.
+    among published models. An adapter is run without ``Module.__call__``, which takes 2 us at each site and would only
+    look for hooks on the adapter itself.
     """
     slot: Any = module._modules[SLOT]
     x = args[0] if args else next(iter(kwargs.values()))

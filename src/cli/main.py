@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        return int(_app()([word for word in words if word != "--debug"], standalone_mode=False) or 0)
+        code = int(_app()([word for word in words if word != "--debug"], standalone_mode=False) or 0)
     except CommandLineError as error:
         _say(error.format_message())
         return REFUSED
@@ -64,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return REFUSED
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _say("interrupted")
-        return INTERRUPTED
+    return code
 
 
 def _app() -> typer.Typer:

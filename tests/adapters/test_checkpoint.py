@@ -14,7 +14,6 @@ from torch import nn
 from transformers import BertForSequenceClassification
 
 import inarch
-from families import FAMILIES, LABELS, logits, perturb
 from inarch.adapters import atomic, checkpoint
 from inarch.adapters.checkpoint import Origin
 from inarch.adapters.tensor_file import encoded
@@ -25,6 +24,8 @@ from inarch.errors import (
     MissingPluginError,
     WrongBaseError,
 )
+
+from families import FAMILIES, LABELS, logits, perturb
 
 BERT = FAMILIES["bert"]
 

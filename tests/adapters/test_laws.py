@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import inarch
+
 from families import FAMILIES, Family, assert_same, logits, perturb, snapshot
 
 METHODS = {

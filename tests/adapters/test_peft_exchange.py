@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import inarch
-from families import FAMILIES, Family, logits, perturb
 from inarch.errors import CheckpointError
+
+from families import FAMILIES, Family, logits, perturb
 
 # Held in float32 as users run it, and in float64, where nothing but the mathematics can differ. The variants whose scale is
 # no power of two are held in float64 alone: peft rounds after scaling and we do not, so in float32 they differ by some

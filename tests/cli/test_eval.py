@@ -6,13 +6,13 @@ import pytest
 
 from inarch.cli.main import main
 
-from ..training.conftest import _offline, bert, config_file, rows, write_csv  # noqa: F401 - fixtures
+from runs import rows, write_csv
 
 Write = Callable[..., Path]
 
 
 @pytest.fixture
-def run(config_file: Write, capsys: pytest.CaptureFixture[str]) -> Path:  # noqa: F811
+def run(config_file: Write, capsys: pytest.CaptureFixture[str]) -> Path:
     path = config_file(training__max_steps=2)
     assert main(["train", str(path)]) == 0
     capsys.readouterr()

@@ -12,13 +12,11 @@ from safetensors.torch import load_file
 
 from inarch.cli.main import main
 
-from ..training.conftest import _offline, bert, config_file  # noqa: F401 - fixtures
-
 Write = Callable[..., Path]
 COMMAND = [sys.executable, "-c", "import sys; from inarch.cli.main import main; sys.exit(main())"]
 
 
-def test_prints_metrics_and_leaves_a_run(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_prints_metrics_and_leaves_a_run(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = config_file(training__num_train_epochs=1)
     assert main(["train", str(path)]) == 0
     out, err = capsys.readouterr()
@@ -30,7 +28,7 @@ def test_prints_metrics_and_leaves_a_run(config_file: Write, capsys: pytest.Capt
     assert (path.parent / "run" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_json_alone_on_stdout(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_json_alone_on_stdout(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = config_file(training__max_steps=1)
     assert main(["train", str(path), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -39,7 +37,7 @@ def test_json_alone_on_stdout(config_file: Write, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out) == printed
 
 
-def test_refusals_are_one_line(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_refusals_are_one_line(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = config_file(data__train="none.csv")
     assert main(["train", str(path)]) == 2
     out, err = capsys.readouterr()
@@ -49,18 +47,18 @@ def test_refusals_are_one_line(config_file: Write, capsys: pytest.CaptureFixture
     assert not (path.parent / "run").exists()
 
 
-def test_debug_shows_the_traceback(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_debug_shows_the_traceback(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(config_file(data__train="none.csv")), "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_loss_that_is_not_finite(config_file: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = config_file(training__learning_rate=1e30, training__max_grad_norm=0)
     assert main(["train", str(path)]) == 2
     assert "inarch: error: The loss is " in capsys.readouterr().err
 
 
-def test_a_run_killed_by_the_system_resumes_to_the_same_bits(config_file: Write) -> None:  # noqa: F811
+def test_a_run_killed_by_the_system_resumes_to_the_same_bits(config_file: Write) -> None:
     schedule = {"training__num_train_epochs": 4}
     assert main(["train", str(config_file(**schedule, output="whole"))]) == 0
     path = config_file(**schedule)

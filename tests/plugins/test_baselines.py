@@ -4,6 +4,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import inarch
+
 from families import FAMILIES, perturb
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 import inarch
+
 from families import FAMILIES, logits, perturb
 
 

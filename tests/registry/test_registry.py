@@ -10,11 +10,12 @@ import pytest
 from torch import nn
 
 import inarch
-from families import FAMILIES
 from inarch.errors import DuplicateNameError, UnknownNameError
 from inarch.quant import WeightFormat, weight_format
 from inarch.registry import PluginWarning, discovery
 from inarch.registry.registry import Registry
+
+from families import FAMILIES
 
 METHOD = """
     from dataclasses import dataclass

@@ -7,7 +7,7 @@ from inarch.errors import ConfigError, DataError
 from inarch.training.config import read_config
 from inarch.training.evaluation import evaluate
 
-from .conftest import (
+from runs import (
     KillAt,
     Killed,
     Write,

@@ -5,7 +5,7 @@ import pytest
 
 from inarch.errors import ConfigError, DataError, InarchError, ModelError
 
-from .conftest import Write, refused, rows, write_csv, write_jsonl
+from runs import Write, refused, rows, write_csv, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("without_picture")
 

@@ -8,7 +8,7 @@ from inarch.training.config import read_config
 from inarch.training.evaluation import evaluate
 from inarch.training.folder import RunFolder
 
-from .conftest import KillAt, Killed, Write, assert_same_run, rows, run, write_csv
+from runs import KillAt, Killed, Write, assert_same_run, rows, run, write_csv
 
 pytestmark = pytest.mark.usefixtures("without_picture")
 

@@ -10,7 +10,7 @@ from inarch.training.config import read_config
 from inarch.training.evaluation import evaluate
 from inarch.training.folder import RunFolder
 
-from .conftest import Write, assert_same_run, rows, run, tensors, write_csv, write_jsonl, write_parquet
+from runs import Write, assert_same_run, rows, run, tensors, write_csv, write_jsonl, write_parquet
 
 pytestmark = pytest.mark.usefixtures("without_picture")
 

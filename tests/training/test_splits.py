@@ -7,7 +7,7 @@ from inarch.errors import DataError
 from inarch.training.config import DataConfig
 from inarch.training.splits import hold_out, read_splits
 
-from .conftest import rows, write_csv
+from runs import rows, write_csv
 
 
 def test_a_share_is_held_out_of_every_label() -> None:

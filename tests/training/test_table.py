@@ -10,7 +10,7 @@ import pytest
 from inarch.errors import DataError
 from inarch.training.table import Table, read_hub_table, read_table
 
-from .conftest import write_csv, write_jsonl, write_parquet
+from runs import write_csv, write_jsonl, write_parquet
 
 ROWS = [{"text": 'one, "two"\nthree', "label": 1}, {"text": "NA", "label": 0}, {"text": "żółw", "label": 1}]
 

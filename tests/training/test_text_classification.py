@@ -7,7 +7,7 @@ from inarch.errors import DataError
 from inarch.training import DataConfig, Table
 from inarch_plugins.tasks.text_classification import TextClassification
 
-from .conftest import tokenizer
+from runs import tokenizer
 
 DATA = DataConfig(train="train.csv")
 

@@ -1,0 +1,40 @@
+"""The public API is one list, and each name of it is documented."""
+
+import inspect
+
+import inarch
+from inarch import errors
+
+PUBLIC = """
+Adapter CheckpointError CheckpointKeyError ConfigError DataError DetachedError DuplicateNameError FormatError InarchError
+InvalidPluginError MergeError Method MethodInfo MissingPluginError ModelError OutputAdapter PeftFormat Plan PlanError
+PluginWarning RegistryError Report Site TargetError TrainingError UnknownNameError WeightDelta WeightFormat WrongBaseError
+__version__ adapters attach hookimpl load matches_name method methods plan weight_format
+"""
+
+
+def test_the_public_names() -> None:
+    assert sorted(inarch.__all__) == sorted(PUBLIC.split())
+    assert all(hasattr(inarch, name) for name in inarch.__all__)
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    for name in inarch.__all__:
+        thing = getattr(inarch, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert inspect.getdoc(thing), name
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    drawn = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
+    parents: dict[int, str] = {}
+    for line in drawn:
+        name = next(word for word in line.split() if word.endswith("Error"))
+        depth = line.index(name)
+        parent = next((parents[d] for d in sorted(parents, reverse=True) if d < depth), None)
+        parents = {d: n for d, n in parents.items() if d < depth} | {depth: name}
+        error = getattr(errors, name)
+        assert parent is None or issubclass(error, getattr(errors, parent)), name
+    classes = {name for name, thing in vars(errors).items() if inspect.isclass(thing) and issubclass(thing, Exception)}
+    assert classes == {word for line in drawn for word in line.split() if word.endswith("Error")}
+    assert classes <= set(inarch.__all__)
