@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint environment benchmark wheel clean
+.PHONY: help demo test lint environment benchmark measured wheel clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -23,6 +23,9 @@ lint: environment-dev  ## Check style, types and import layers.
 
 benchmark: environment-dev  ## Compare attaching, running, switching and saving with peft; writes benchmarks/results/.
 	$(BIN)/python -m inarch_benchmarks.overhead
+
+measured: environment-dev  ## Rewrite the figures of the README from benchmarks/results.
+	$(BIN)/python -m inarch_benchmarks.measured
 
 wheel: environment-dev  ## Build the package.
 	$(BIN)/python -m build --no-isolation

@@ -96,7 +96,7 @@ def test_a_stranger_s_method_is_listed(environment: Path) -> None:
 
 
 def test_a_stranger_s_method_trains_by_name(environment: Path, config_file: Callable[..., Path]) -> None:
-    path = config_file(method__name="gain", method__rank=None, training__max_steps=2)
+    path = config_file(method__name="gain", method__rank=None, method__dropout=None, training__max_steps=2)
     trained = json.loads(inarch(environment, "train", path, "--json"))
     record = json.loads((Path(trained["run"]) / "adapter" / "adapter_config.json").read_text())["inarch"]
     assert (record["method"], record["distribution"], record["version"]) == ("gain", "inarch-gain", "0.3")

@@ -86,7 +86,7 @@ class Outcome:
             "base": {
                 "fingerprint": self.base.fingerprint,
                 "origin": self.base.origin,
-                "folder": str(self.base.folder),
+                "folder": self.base.folder.name,
                 "bytes": self.base.size,
                 **self.base.record,
             },
@@ -131,7 +131,7 @@ def _reload(folder: Path, base: Base, run: Run) -> dict[str, Any]:
     with threads(1):
         after = reloaded_accuracy(folder, base.weights(), run.seed)
     size = (folder / "adapter_model.safetensors").stat().st_size
-    return {"folder": str(folder), "bytes": size, "before": run.accuracy, "after": after}
+    return {"folder": folder.name, "bytes": size, "before": run.accuracy, "after": after}
 
 
 def _versions() -> dict[str, str]:
