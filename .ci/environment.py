@@ -90,16 +90,16 @@ class Bar:
             self.met.add(words[-1] if line.startswith("Collecting") else words[3])
             self.draw(" ".join(words[:2]))
         elif line.startswith("Installing collected packages"):
-            self.draw("installing the packages", last=True)
+            self.draw("installing the packages", now=True)
 
-    def draw(self, doing: str, last: bool = False) -> None:
-        """Draw the bar; once a line where nobody watches."""
-        share = 1.0 if last else min(len(self.met) / self.total, 0.99)
+    def draw(self, doing: str, now: bool = False) -> None:
+        """Draw the bar; where nobody watches, a line for every twenty packages, or ``now``."""
+        share = min(len(self.met) / self.total, 0.99)
         filled = "#" * round(WIDTH * share)
         line = f"[{filled:-<{WIDTH}}] {share:4.0%}  {time.monotonic() - self.started:4.0f} s  {doing}"
         if sys.stdout.isatty():
             print(f"\r{line:<100.100}", end="", flush=True)
-        elif last or len(self.met) % 20 == 1:
+        elif now or len(self.met) % 20 == 1:
             print(line, flush=True)
 
     def close(self) -> None:

@@ -43,12 +43,16 @@ def _demo(found: dict[str, Any]) -> str:
 def _overhead(found: dict[str, Any]) -> str:
     machine, results = found["machine"], found["results"]
     ratios = [{row["operation"]: f"{row['ratio']:.3f}" for row in rows} for rows in results.values()]
-    lines = [f"| {operation} | {' | '.join(of[operation] for of in ratios)} |" for operation in ratios[0]]
+    goals = [f"{row['goal']:g}" if row["goal"] else "" for row in next(iter(results.values()))]
+    lines = [
+        f"| {operation} | {' | '.join(of[operation] for of in ratios)} | {goal} |"
+        for operation, goal in zip(ratios[0], goals, strict=True)
+    ]
     head = (
-        f"`make benchmark`: time as a multiple of peft {machine['peft']}'s, side by side in one process, below 1 is faster;"
-        f"\n{machine['threads']} thread, {machine['cpu']}, {machine['date']}, torch {machine['torch']}."
+        f"`make benchmark`: time as a multiple of peft {machine['peft']}'s, side by side in one process; below 1 is "
+        f"faster;\n{machine['threads']} thread, {machine['cpu']}, {machine['date']}, torch {machine['torch']}."
     )
-    return "\n".join([head, "", f"| LoRA, rank 8 | {' | '.join(results)} |", "|---|---:|---:|", *lines])
+    return "\n".join([head, "", f"| LoRA, rank 8 | {' | '.join(results)} | goal |", "|---|---:|---:|---:|", *lines])
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from families import FAMILIES, Family
-from runs import _offline, bert, config_file, gpt2  # noqa: F401 - fixtures
+from runs import _offline, bert, config_file, gpt2, without_picture  # noqa: F401 - fixtures
 
 
 @pytest.fixture(params=list(FAMILIES))

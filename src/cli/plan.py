@@ -9,6 +9,7 @@ from ..adapters import Method
 from ..adapters.plan import make_plan
 from ..errors import InarchError, ModelError
 from ..registry import registry
+from ..training.quiet import quiet_transformers
 from .output import Json, print_json, print_table
 
 Model = Annotated[str, typer.Argument(help="A model's id on the hub, or a local folder.")]
@@ -17,7 +18,8 @@ Only = Annotated[list[str] | None, typer.Option("--method", help="Plan this meth
 
 def plan(model: Model, method: Only = None, json: Json = False) -> None:
     """Show how many parameters each method would train in a model, and what share of it they reach."""
-    skeleton = _skeleton(model)
+    with quiet_transformers():
+        skeleton = _skeleton(model)
     names = method or list(registry().methods())
     rows = [_row(skeleton, registry().method(name)()) for name in names]
     if json:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import inarch
-from inarch import Method, OutputAdapter, Site
+from inarch import OutputAdapter, Site
 from inarch.errors import (
     ConfigError,
     DetachedError,
@@ -19,27 +19,7 @@ from inarch.errors import (
 )
 
 from families import FAMILIES, Family, assert_same, logits, perturb, snapshot
-
-
-class Doubling(OutputAdapter):
-    """A function of the output that is no change of the weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return y * self.factor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale(Method):
-    """y' = c y."""
-
-    name = "scale"
-
-    def build(self, site: Site) -> OutputAdapter:
-        return Doubling()
+from scaling import Scale
 
 
 def refused(model: nn.Module, error: type[InarchError], match: str, *method: Any, **settings: Any) -> None:

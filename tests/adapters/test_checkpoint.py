@@ -315,3 +315,21 @@ def test_the_library_reads_an_empty_file() -> None:
 def test_copying_the_folder_moves_the_adapter(saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "elsewhere")
     inarch.load(BERT.model(), tmp_path / "elsewhere")
+
+
+def test_a_hub_id_is_fetched(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def snapshot_download(hub_id: str, allow_patterns: list[str]) -> str:
+        asked.append(hub_id)
+        return str(saved)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    inarch.load(BERT.model(), "somebody/adapter")
+    assert asked == ["somebody/adapter"]
+
+
+def test_a_hub_id_that_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="somebody/adapter is neither a folder here nor reachable on the hub"):
+        inarch.load(BERT.model(), "somebody/adapter")

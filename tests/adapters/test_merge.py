@@ -2,10 +2,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import inarch
-from inarch import Method, OutputAdapter, Site, WeightDelta
+from inarch import OutputAdapter, Site, WeightDelta
 from inarch.errors import (
     DetachedError,
     FormatError,
@@ -13,28 +13,7 @@ from inarch.errors import (
 )
 
 from families import FAMILIES, logits, perturb, snapshot
-
-
-class Doubling(OutputAdapter):
-    """A function of the output that is no change of the weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return y * self.factor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale(Method):
-    """y' = c y."""
-
-    name = "scale"
-
-    def build(self, site: Site) -> OutputAdapter:
-        return Doubling()
-
+from scaling import Scale, Scaling
 
 LLAMA = FAMILIES["llama"]
 
@@ -131,7 +110,7 @@ def test_packed_weights_are_refused_before_merging_can_destroy_them() -> None:
 
 
 def test_a_delta_for_a_bias_that_is_not_there_is_refused() -> None:
-    class BiasDelta(Doubling):
+    class BiasDelta(Scaling):
         def delta(self) -> WeightDelta:
             return WeightDelta(bias=torch.zeros(1))
 
