@@ -120,15 +120,15 @@ def alternate(operations: Mapping[str, Callable[[], Callable[[], Any]]], repeats
         repeats: How many rounds count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in operations}
-    for turn in range(repeats + 1):
-        for name, prepare in operations.items():
-            run = prepare()
-            with _without_collector():
+    with _without_collector():
+        for turn in range(repeats + 1):
+            for name, prepare in operations.items():
+                run = prepare()
                 start = time.perf_counter()
                 run()
                 spent = time.perf_counter() - start
-            if turn:
-                seconds[name].append(spent)
+                if turn:
+                    seconds[name].append(spent)
     return seconds
 
 
@@ -142,6 +142,7 @@ def measure(subject: Subject, repeats: int) -> dict[str, dict[str, list[float]]]
 
     def fresh(work: Callable[[nn.Module], Any]) -> Callable[[], Callable[[], Any]]:
         def prepare() -> Callable[[], Any]:
+            gc.collect()  # the adapted models before it, whose parts refer to one another
             model = copy.deepcopy(base)
             return lambda: work(model)
 
@@ -254,6 +255,7 @@ def show(results: Mapping[str, list[dict[str, Any]]], console: Console) -> None:
 
 @contextmanager
 def _without_collector() -> Any:
+    """No garbage collection inside, as in ``timeit``; collecting before every call would empty the caches for it."""
     gc.collect()
     gc.disable()
     try:
