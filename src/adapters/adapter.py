@@ -148,9 +148,7 @@ class Adapter:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
-        self._live()
-        states = ((site, module.state_dict()) for site, module in self._modules.items())
-        own = {self._key(site, key): tensor for site, state in states for key, tensor in state.items()}
+        own = self._live().tensors_of(self._modules)
         return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -193,10 +191,6 @@ class Adapter:
         """The trainable copies of base parameters by name."""
         overlays = self._attachments().overlays
         return {name: overlays[name].trained(self.name) for name in self.trained}
-
-    def _key(self, site: str, tensor: str) -> str:
-        peft = self.method.peft
-        return f"{PREFIX}{site}.{peft.tensors[tensor] if peft else tensor}"
 
     def _insert(self) -> None:
         model = self._plan.model

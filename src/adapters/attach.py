@@ -14,6 +14,7 @@ from .attachments import attachments
 from .base_record import require_same_base
 from .checkpoint import Checkpoint, Origin, read_checkpoint, tensors_by_site
 from .method import Method
+from .output_adapter import OutputAdapter
 from .peft_format import PREFIX
 from .plan import Plan, make_plan, plan_for
 
@@ -111,12 +112,7 @@ def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], t
         ) from error
 
 
-def _expected_shapes(plan: Plan, modules: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
-    peft = plan.method.peft
+def _expected_shapes(plan: Plan, modules: Mapping[str, OutputAdapter]) -> dict[str, tuple[int, ...]]:
     held = dict(plan.model.named_parameters(remove_duplicate=False))
-    expected = {
-        f"{PREFIX}{site}.{peft.tensors[key] if peft else key}": tuple(tensor.shape)
-        for site, module in modules.items()
-        for key, tensor in module.state_dict().items()
-    }
-    return expected | {PREFIX + name: tuple(held[name].shape) for name in plan.trained}
+    expected = plan.tensors_of(modules) | {PREFIX + name: held[name] for name in plan.trained}
+    return {key: tuple(tensor.shape) for key, tensor in expected.items()}

@@ -7,18 +7,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
 from ..quant import weight_format
 from .anatomy import Anatomy, Part, anatomy, base_parameters
 from .method import Method
 from .output_adapter import OutputAdapter
+from .peft_format import PREFIX
 from .report import Report
 from .site import Site
 from .targets import matching_parts
-
-HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,16 @@ class Plan:
             InvalidPluginError: The method built something that is no adapter.
         """
         return {site.name: self._build(site) for site in self.sites}
+
+    def tensors_of(self, adapters: Mapping[str, OutputAdapter]) -> dict[str, Tensor]:
+        """The tensors of built adapters under their names in a checkpoint; memory is shared."""
+        names = self.method.peft.tensors if self.method.peft else None
+        states = ((site, adapter.state_dict()) for site, adapter in adapters.items())
+        return {
+            f"{PREFIX}{site}.{names[key] if names else key}": tensor
+            for site, state in states
+            for key, tensor in state.items()
+        }
 
     def report(self) -> Report:
         """The plan in numbers; the adapters are built without memory to count their parameters."""
