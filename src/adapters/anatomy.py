@@ -11,7 +11,7 @@ convolution. Its *kind* follows from its type; its *roles* say what it does in t
     @head                                       what lies outside the backbone
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -42,10 +42,10 @@ class Part:
         """Whether it owns a bias."""
         return self.module._parameters.get("bias") is not None
 
-    @property
-    def abilities(self) -> frozenset[str]:
-        """What a method's ``accepts`` is held against: kind and roles, and ``bias`` where it has one."""
-        return self.roles | {self.kind} | ({"bias"} if self.has_bias else set())
+    def suits(self, accepts: Collection[str]) -> bool:
+        """Whether it is one of what a method ``accepts``: by its kind, a role, or ``bias`` where it has one."""
+        abilities = self.roles | {self.kind} | ({"bias"} if self.has_bias else set())
+        return not abilities.isdisjoint(accepts)
 
     @property
     def feature_axis(self) -> int:

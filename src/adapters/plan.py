@@ -139,7 +139,7 @@ def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Se
     parts = []
     for name in sites:
         part = found.parts.get(name)
-        if part is None or not part.abilities & {*method.accepts}:
+        if part is None or not part.suits(method.accepts):
             raise TargetError(f"{method.name}: this model has no {' or '.join(method.accepts)} module {name}.")
         parts.append(part)
     names = {name for name, _, _ in base_parameters(model)}

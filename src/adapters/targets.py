@@ -27,7 +27,7 @@ def matching_parts(anatomy: Anatomy, method: Method, ignored: frozenset[str] = f
         matched = [part for part in anatomy.parts.values() if matches(part, target)]
         if not matched:
             raise TargetError(_matches_nothing(anatomy, method, target))
-        usable = [part for part in matched if part.name not in ignored and part.abilities & {*method.accepts}]
+        usable = [part for part in matched if part.name not in ignored and part.suits(method.accepts)]
         if not usable:
             raise TargetError(_not_adaptable(matched, method, target, ignored))
         chosen.update(part.name for part in usable)
@@ -49,7 +49,7 @@ def matches_name(name: str, pattern: str) -> bool:
 def _matches_nothing(anatomy: Anatomy, method: Method, target: str) -> str:
     if target.startswith("@"):
         return f'{method.name}: no part of this model has the role "{target}": {_roles(target, anatomy.roles())}'
-    leaves = {name.rsplit(".", 1)[-1] for name, part in anatomy.parts.items() if part.abilities & {*method.accepts}}
+    leaves = {name.rsplit(".", 1)[-1] for name, part in anatomy.parts.items() if part.suits(method.accepts)}
     return f'{method.name}: the target "{target}" matches no module of this model: {suggestion(target, leaves)}'
 
 
