@@ -6,10 +6,11 @@ import inarch
 from inarch import errors
 
 PUBLIC = """
-Adapter CheckpointError CheckpointKeyError ConfigError DataError DetachedError DuplicateNameError FormatError InarchError
-InvalidPluginError MergeError Method MethodInfo MissingPluginError ModelError OutputAdapter PeftFormat Plan PlanError
-PluginWarning RegistryError Report Site TargetError TrainingError UnknownNameError WeightDelta WeightFormat WrongBaseError
-__version__ adapters attach hookimpl load matches_name method methods plan weight_format
+Adapter AttentionAdapter AttentionShape CheckpointError CheckpointKeyError ConfigError DataError DetachedError
+DuplicateNameError ExpertsAdapter ExpertsShape FormatError InarchError InputAdapter InvalidPluginError MergeError
+Method MethodInfo MissingPluginError ModelAdapter ModelError OutputAdapter PeftFormat Plan PlanError PluginWarning
+PromptAdapter RegistryError Report Site SiteAdapter Step TargetError TrainingError UnknownNameError WeightDelta
+WeightFormat WrongBaseError __version__ adapters attach hookimpl load matches_name method methods plan weight_format
 """
 
 

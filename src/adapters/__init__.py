@@ -2,26 +2,45 @@
 
 from .adapter import Adapter
 from .anatomy import Anatomy, Part, anatomy
+from .attention_adapter import AttentionAdapter
 from .checkpoint import Origin
+from .experts_adapter import ExpertsAdapter
+from .input_adapter import InputAdapter
 from .method import Method
-from .output_adapter import OutputAdapter, WeightDelta
+from .model_adapter import ModelAdapter
+from .module_seam import InputSeam, OutputSeam
+from .output_adapter import OutputAdapter
 from .peft_format import PeftFormat
 from .plan import Plan
+from .prompt_adapter import PromptAdapter
 from .report import Report
-from .site import Site
+from .site import AttentionShape, ExpertsShape, Site
+from .site_adapter import SiteAdapter, WeightDelta
+from .step import Step
 from .targets import matches_name
 
 __all__ = [
     "Adapter",
     "Anatomy",
+    "AttentionAdapter",
+    "AttentionShape",
+    "ExpertsAdapter",
+    "ExpertsShape",
+    "InputAdapter",
+    "InputSeam",
     "Method",
+    "ModelAdapter",
     "Origin",
     "OutputAdapter",
+    "OutputSeam",
     "Part",
     "PeftFormat",
     "Plan",
+    "PromptAdapter",
     "Report",
     "Site",
+    "SiteAdapter",
+    "Step",
     "WeightDelta",
     "anatomy",
     "matches_name",

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointKeyError, DetachedError, shortened
-from . import module_seam
+from ..errors import CheckpointKeyError, ConfigError, DetachedError, shortened
 from .attachments import Attachments, attachments, close_attachments, open_attachments
-from .checkpoint import Description, Origin, describe, write_checkpoint
+from .checkpoint import STEPS, Description, Origin, describe, write_checkpoint
+from .lifecycle import Clock, follow, has_lifecycle, unfollow, unwatch, watch
 from .method import Method
-from .output_adapter import OutputAdapter
 from .overlay import Trained
 from .peft_format import PREFIX
 from .plan import Plan
 from .report import Report
+from .seam import seam_of
 from .site import Site
+from .site_adapter import SiteAdapter
 from .slot import Switch
 
 
@@ -25,12 +29,15 @@ class Adapter:
 
     Attributes:
         name: Its name among the adapters of the model.
+        modules: What the method built, by site name; an adapter's own modules, for its method to look at.
+        clock: The optimizer steps it has seen, for a method with a schedule or a penalty; else ``None``.
     """
 
-    def __init__(self, plan: Plan, modules: dict[str, OutputAdapter], name: str, origin: Callable[[Method], Origin]):
+    def __init__(self, plan: Plan, modules: dict[str, SiteAdapter], name: str, origin: Callable[[Method], Origin]):
         self.name = name
+        self.modules = modules
+        self.clock = Clock() if has_lifecycle(plan.method) else None
         self._plan = plan
-        self._modules = modules
         self._origin = origin
         self._description: Description | None = None
         self._switch = Switch()
@@ -71,15 +78,29 @@ class Adapter:
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every trained parameter by name: ``<site>.<tensor>`` for its own, the base's name for the others."""
         self._live()
-        for site, module in self._modules.items():
+        for site, module in self.modules.items():
             for key, parameter in module.named_parameters():
                 if parameter.requires_grad:
-                    yield f"{site}.{key}", parameter
+                    yield f"{site}.{key}" if site else key, parameter
         yield from self._trained_copies().items()
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """The trained parameters as an optimizer's groups, with the learning rates that the method gives its tensors.
+
+        Args:
+            learning_rate: The rate of tensors whose factor is 1, and of parameters trained themselves.
+        """
+        groups: dict[float, list[nn.Parameter]] = {}
+        for module in self.modules.values():
+            for key, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    groups.setdefault(self.method.learning_rate_factor(key), []).append(parameter)
+        groups.setdefault(1.0, []).extend(self._trained_copies().values())
+        return [{"params": members, "lr": learning_rate * factor} for factor, members in groups.items() if members]
 
     def report(self) -> Report:
         """What it reaches in the model, in numbers."""
-        return self._live().report_of(self._modules)
+        return self._live().report_of(self.modules)
 
     @property
     def enabled(self) -> bool:
@@ -90,9 +111,31 @@ class Adapter:
     def enabled(self, on: bool) -> None:
         self._live()
         self._enabled = on
-        self._switch.on = on and not self._merged
+        self._turn(on and not self._merged)
         for overlay in self._attachments().of(self.name):
             overlay.show(self.name, on)
+
+    @property
+    def weight(self) -> float:
+        """How much of the adapter's change of each output is taken: 1 all of it. Setting it needs no other work.
+
+        Raises:
+            ConfigError: Another weight than 1 for a method whose function cannot be weighed, or parameters of the base
+                that are trained themselves, or a merged adapter.
+        """
+        return self._switch.weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        self._live()
+        if weight != 1.0 and (self.trained or not all(seam_of(module).weighs for module in self.modules.values())):
+            raise ConfigError(
+                f'The adapter "{self.name}" ({self.method.name}) cannot be weighed: part of it is no change of an '
+                "output. Turn it on or off instead."
+            )
+        if self._merged:
+            raise ConfigError(f'The adapter "{self.name}" is merged: unmerge it before it is weighed.')
+        self._switch.weight = float(weight)
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -123,9 +166,9 @@ class Adapter:
         from .merge import merge  # here, since merging needs the handle and the handle offers merging
 
         self._live()
-        merge(self, self._modules, self._attachments(), keep_base=keep_base)
+        merge(self, self.modules, self._attachments(), keep_base=keep_base)
         self._merged = True
-        self._switch.on = False
+        self._turn(False)
         if not keep_base:
             self._attachments().settle()
             self._remove()
@@ -137,7 +180,7 @@ class Adapter:
         self._live()
         unmerge(self, self._attachments())
         self._merged = False
-        self._switch.on = self._enabled
+        self._turn(self._enabled)
 
     def detach(self) -> None:
         """Take the adapter off. With the last one the model is what it was before, to the bit."""
@@ -148,7 +191,9 @@ class Adapter:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint under its name in the file; they share memory with the adapter."""
-        own = self._live().tensors_of(self._modules)
+        own = self._live().tensors_of(self.modules)
+        if self.clock is not None:
+            own[STEPS] = torch.tensor(self.clock.steps)
         return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -161,6 +206,14 @@ class Adapter:
         require_same_tensors({key: tuple(tensor.shape) for key, tensor in mine.items()}, tensors)
         for key, tensor in mine.items():
             tensor.copy_(tensors[key])
+        if self.clock is not None:
+            self.clock.steps = int(mine[STEPS])
+            self.clock.note(self)
+
+    def become(self, method: Method) -> None:
+        """Take over new settings of the same method, after a step that changed what the adapters are."""
+        self._plan = replace(self._live(), method=method)
+        self._description = None
 
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint: ``adapter_model.safetensors`` and ``adapter_config.json``, both or neither.
@@ -192,6 +245,17 @@ class Adapter:
         overlays = self._attachments().overlays
         return {name: overlays[name].trained(self.name) for name in self.trained}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # a copy of a model has adapters of its own, which follow optimizers of their own
+        if self.clock is not None and self._attached:
+            follow(self)
+
+    def _turn(self, on: bool) -> None:
+        self._switch.on = on
+        for site in self.sites:
+            module = self.modules[site.name]
+            seam_of(module).turn(module, on)
+
     def _insert(self) -> None:
         model = self._plan.model
         attached = open_attachments(model)
@@ -199,15 +263,24 @@ class Adapter:
         for overlay in attached.cover(model, self.trained):
             overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
         for site in self.sites:
-            module_seam.insert(site.module, self.name, self._modules[site.name], self._switch)
+            adapter = self.modules[site.name]
+            seam_of(adapter).insert(site, self.name, adapter, self._switch)
         self._attached = True
+        if self.clock is not None:
+            follow(self)
+            watch(model)
+            self.clock.note(self)
 
     def _remove(self) -> None:
         for site in self.sites:
-            module_seam.remove(site.module, self.name)
+            adapter = self.modules[site.name]
+            seam_of(adapter).remove(site, self.name, adapter)
         attached = self._attachments()
         attached.prune()
         del attached.adapters[self.name]
+        if self.clock is not None:
+            unfollow(self)
+            unwatch(self._plan.model)
         if not attached.adapters:
             close_attachments(self._plan.model)
         self._attached = False

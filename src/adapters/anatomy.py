@@ -18,6 +18,7 @@ from torch import nn
 
 from ..quant import weight_format
 from .role_names import ROLES_OF_NAME
+from .site import AttentionShape, ExpertsShape
 from .slot import Slot
 
 
@@ -28,14 +29,22 @@ class Part:
     Attributes:
         name: Its dotted name in the model.
         module: The module.
-        kind: ``linear``, ``norm``, ``embedding`` or ``convolution``.
+        kind: ``linear``, ``convolution``, ``norm``, ``embedding`` or ``experts``, which own weights; ``attention``,
+            ``block`` or ``model``, which hold such parts.
         roles: What it is in the model.
+        attention: Sizes of keys and values, of an attention.
+        experts: The projections, of fused experts.
+        unheard: Why adapters at its output or input would never run, such as a model that reads its weight without
+            calling it; empty where they run.
     """
 
     name: str
     module: nn.Module = field(repr=False, compare=False)
     kind: str
     roles: frozenset[str]
+    attention: AttentionShape | None = None
+    experts: ExpertsShape | None = None
+    unheard: str = ""
 
     @property
     def has_bias(self) -> bool:
@@ -44,6 +53,8 @@ class Part:
 
     def suits(self, accepts: Collection[str]) -> bool:
         """Whether it is one of what a method ``accepts``: by its kind, a role, or ``bias`` where it has one."""
+        if self.unheard:
+            return False
         abilities = self.roles | {self.kind} | ({"bias"} if self.has_bias else set())
         return not abilities.isdisjoint(accepts)
 

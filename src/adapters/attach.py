@@ -12,11 +12,12 @@ from ..errors import CheckpointError, CheckpointKeyError, ConfigError, Duplicate
 from .adapter import Adapter, require_same_tensors
 from .attachments import attachments
 from .base_record import require_same_base
-from .checkpoint import Checkpoint, Origin, read_checkpoint, tensors_by_site
+from .checkpoint import STEPS, Checkpoint, Origin, read_checkpoint, tensors_by_site
+from .lifecycle import has_lifecycle
 from .method import Method
-from .output_adapter import OutputAdapter
 from .peft_format import PREFIX
 from .plan import Plan, make_plan, plan_for
+from .site_adapter import SiteAdapter
 
 FindOrigin = Callable[[Method], Origin]
 FindMethod = Callable[[Mapping[str, Any]], type[Method]]
@@ -57,9 +58,13 @@ def load(
     else:
         plan = _plan_of_peft(model, checkpoint, find_peft_method)
     modules = plan.build()
-    require_same_tensors(_expected_shapes(plan, modules), checkpoint.tensors)
+    tensors, expected = checkpoint.tensors, _expected_shapes(plan, modules)
+    if has_lifecycle(plan.method):
+        expected[STEPS] = ()
+        tensors.setdefault(STEPS, torch.tensor(0))  # peft's files do not say
+    require_same_tensors(expected, tensors)
     adapter = Adapter(plan, modules, name, origin)
-    adapter.restore(checkpoint.tensors)
+    adapter.restore(tensors)
     return adapter
 
 
@@ -112,7 +117,7 @@ def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], t
         ) from error
 
 
-def _expected_shapes(plan: Plan, modules: Mapping[str, OutputAdapter]) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(plan: Plan, modules: Mapping[str, SiteAdapter]) -> dict[str, tuple[int, ...]]:
     held = dict(plan.model.named_parameters(remove_duplicate=False))
     expected = plan.tensors_of(modules) | {PREFIX + name: held[name] for name in plan.trained}
     return {key: tuple(tensor.shape) for key, tensor in expected.items()}

@@ -21,12 +21,14 @@ from ..errors import CheckpointError
 from .anatomy import base_modules, base_parameters
 from .atomic import settled, write_folder
 from .base_record import base_record
-from .peft_format import PREFIX
+from .peft_format import PREFIX, tensor_name
 from .plan import Plan
 from .tensor_file import encoded
 
 TENSORS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+STEPS = "inarch.steps"
+"""Name of the tensor that holds the optimizer steps so far, for a method with a schedule."""
 VERSION = version("inarch")
 FORMAT = 1
 """Version of the record. A reader refuses a newer one."""
@@ -242,6 +244,6 @@ def tensors_by_site(tensors: Mapping[str, Tensor], names: Sequence[str]) -> dict
     for key, tensor in tensors.items():
         for name in names:
             site = key.removeprefix(PREFIX).removesuffix(f".{name}")
-            if key == f"{PREFIX}{site}.{name}":
+            if key == tensor_name(site, name):
                 grouped.setdefault(site, {})[name] = tensor
     return grouped

@@ -1,36 +1,37 @@
 """Merging: an adapter's deltas laid over the base parameters, and taken away again."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import MergeError, shortened
 from .attachments import Attachments
-from .output_adapter import OutputAdapter
+from .model_adapter import ModelAdapter
 from .overlay import Merged
+from .site_adapter import SiteAdapter
 
 if TYPE_CHECKING:
     from .adapter import Adapter
 
-Part = Literal["weight", "bias"]
 
-
-def merge(
-    adapter: "Adapter", modules: Mapping[str, OutputAdapter], attachments: Attachments, *, keep_base: bool
-) -> None:
+def merge(adapter: "Adapter", modules: Mapping[str, SiteAdapter], attachments: Attachments, *, keep_base: bool) -> None:
     """Lay every delta of ``adapter`` over its base parameter; all of it is checked first.
 
     Raises:
         MergeError: It cannot be merged; the model is untouched.
     """
     _refuse_state(adapter, attachments, keep_base=keep_base)
+    themselves = [module for module in modules.values() if isinstance(module, ModelAdapter)]
+    if themselves:
+        themselves[0].merge()
+        return
     changes = [(site, part, module) for site, module in modules.items() for part in _parts(adapter, site, module)]
     names = [f"{site}.{part}" for site, part, _ in changes]
     _refuse_tied(adapter, names)
     for overlay, (_, part, module) in zip(attachments.cover(adapter.model, names), changes, strict=True):
-        overlay.put(adapter.name, Merged(module, part))
+        overlay.put(adapter.name, Merged(module, part, adapter.weight))
 
 
 def unmerge(adapter: "Adapter", attachments: Attachments) -> None:
@@ -41,6 +42,9 @@ def unmerge(adapter: "Adapter", attachments: Attachments) -> None:
     """
     if not adapter.merged:
         raise MergeError(f'The adapter "{adapter.name}" is not merged: there is nothing to unmerge.')
+    for module in adapter.modules.values():
+        if isinstance(module, ModelAdapter):
+            module.unmerge()
     for overlay in attachments.of(adapter.name):
         if isinstance(overlay.layers[adapter.name], Merged):
             overlay.take(adapter.name)
@@ -57,17 +61,14 @@ def _refuse_state(adapter: "Adapter", attachments: Attachments, *, keep_base: bo
         raise MergeError(f"The base weights are needed by {shortened(others)}: detach them, or keep the base.")
 
 
-def _parts(adapter: "Adapter", site: str, module: OutputAdapter) -> Iterator[Part]:
+def _parts(adapter: "Adapter", site: str, module: SiteAdapter) -> Iterator[str]:
     """Which parameters of the site's base module the delta changes."""
     delta = module.delta()
     method = adapter.method.name
     if delta is None:
         raise MergeError(f"{method} cannot be merged: its function at {site} is no change of the base weights.")
     base = adapter.model.get_submodule(site)._parameters
-    changed: dict[Part, Tensor | None] = {"weight": delta.weight, "bias": delta.bias}
-    for part, change in changed.items():
-        if change is None:
-            continue
+    for part, change in delta.by_parameter().items():
         if f"{site}.{part}" in adapter.trained:
             raise MergeError(f"{method} cannot be merged at {site}: its {part} is trained itself as well.")
         if base.get(part) is None:

@@ -1,20 +1,24 @@
 """The contract of a method: one frozen dataclass that is its configuration and builds an adapter for a site.
 
-This page and ``output_adapter.py`` are all that a method author needs to know. Everything else (freezing, the state
-dict, saving, loading, merging, detaching, devices, dtypes, reports) is derived from what stands here.
+This page and the kind of adapter it builds (``output_adapter.py`` most often) are all that a method author needs to
+know. Everything else (freezing, the state dict, saving, loading, merging, detaching, devices, dtypes, reports) is
+derived from what stands here.
 """
 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from torch import Tensor
+
 from ..errors import ConfigError, suggestion
-from .output_adapter import OutputAdapter
 from .peft_format import PeftFormat
 from .site import Site
+from .site_adapter import SiteAdapter
+from .step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +30,22 @@ class Method:
 
     Attributes:
         name: What the registry calls it.
-        accepts: The roles of modules it can be built on; a module needs one of them.
+        accepts: The kinds or roles of modules it can be built on; a module needs one of them.
+        otherwise: The targets for a model that has nothing of the default ones.
         peft: How its checkpoints look in peft's format, for a method that peft knows.
-        targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``).
+        targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``). Of
+            targets that are given each must match something; of the default ones, those that a model lacks are left
+            out.
     """
 
     name: ClassVar[str]
     accepts: ClassVar[tuple[str, ...]] = ("linear",)
+    otherwise: ClassVar[tuple[str, ...]] = ()
     peft: ClassVar[PeftFormat | None] = None
 
     targets: tuple[str, ...] = ("@linear",)
 
-    def build(self, site: Site) -> OutputAdapter:
+    def build(self, site: Site) -> SiteAdapter:
         """The adapter for one site.
 
         Raises:
@@ -45,9 +53,33 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} has targets but builds nothing: define build(self, site)")
 
+    def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
+        """The adapters by site name, where something is shared among sites; sites may be left out."""
+        return {site.name: self.build(site) for site in sites}
+
     def trained_parameters(self) -> tuple[str, ...]:
         """Globs over the names of base parameters that are trained themselves; none for a method that adds its own."""
         return ()
+
+    def learning_rate_factor(self, tensor: str) -> float:
+        """What the learning rate is multiplied by for one of its tensors, by the tensor's name in its adapter."""
+        return 1.0
+
+    def for_steps(self, steps: int) -> Self:
+        """This method for a run of ``steps`` optimizer steps; for one with a schedule that was not told its length."""
+        return self
+
+    def penalty(self, adapters: Mapping[str, SiteAdapter]) -> Tensor | None:
+        """A scalar added to what is minimised, not to the loss that is reported; asked before each optimizer step."""
+        return None
+
+    def after_step(self, adapters: Mapping[str, SiteAdapter], step: Step) -> Self | None:
+        """Called after each optimizer step, with the gradients still there.
+
+        Returns:
+            The method with new settings, when the step changed what the adapters are (their ranks); else ``None``.
+        """
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON types; ``from_dict`` turns them back into an equal method."""

@@ -7,13 +7,12 @@ away puts the same object back: so detaching and unmerging are exact to the bit,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..quant import summed, weight_format
-from .output_adapter import OutputAdapter, WeightDelta
+from ..quant import has_weight_format, summed, weight_format
+from .site_adapter import SiteAdapter, WeightDelta
 
 
 @dataclass
@@ -28,21 +27,21 @@ class Trained:
 class Merged:
     """A layer that adds the delta of an adapter to what lies below it."""
 
-    adapter: OutputAdapter
-    part: Literal["weight", "bias"]
+    adapter: SiteAdapter
+    part: str
+    weight: float = 1.0
     shown: bool = True
 
     def over(self, module: nn.Module, below: Tensor) -> nn.Parameter:
-        """The parameter below with the delta added, in its own format and dtype."""
-        delta = self.adapter.delta()
-        assert isinstance(delta, WeightDelta)
+        """The parameter below, which ``module`` holds now, with the weighted delta added in its own format."""
         with torch.no_grad():
-            if self.part == "weight":
-                assert delta.weight is not None
-                value = weight_format(module).plus(module, below, delta.weight)
+            delta = self.adapter.delta()
+            assert isinstance(delta, WeightDelta)
+            change = self.weight * delta.by_parameter()[self.part]
+            if self.part == "weight" and has_weight_format(module):
+                value = weight_format(module).plus(module, below, change)
             else:
-                assert delta.bias is not None
-                value = summed(below, delta.bias)
+                value = summed(below, change)
         return nn.Parameter(value, requires_grad=False)
 
 
@@ -98,12 +97,15 @@ class Overlay:
     def _show(self) -> None:
         before = self._current()
         self._follow(before)
-        parameter = self.base
+        self._hold(self.base)
         for layer in self.layers.values():
             if isinstance(layer, Trained) and layer.shown:
-                parameter = layer.parameter
+                self._hold(layer.parameter)
             elif isinstance(layer, Merged) and layer.shown:
-                parameter = layer.over(self.places[0][0], parameter)
+                # A delta may depend on the weight below it, so the module holds that one while the delta is asked for.
+                self._hold(layer.over(self.places[0][0], self._current()))
+
+    def _hold(self, parameter: nn.Parameter) -> None:
         for module, key in self.places:
             module._parameters[key] = parameter
 

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 PREFIX = "base_model.model."
 """What peft puts before the name of every module and parameter in ``adapter_model.safetensors``."""
 
+
+def tensor_name(site: str, tensor: str) -> str:
+    """The name in a file of one adapter tensor; ``site`` is empty for the model itself."""
+    return f"{PREFIX}{site}.{tensor}" if site else f"{PREFIX}{tensor}"
+
+
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """Shapes of the tensors in a file: site name, then the adapter's own name of the tensor."""
 

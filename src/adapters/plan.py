@@ -13,10 +13,10 @@ from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, sh
 from ..quant import weight_format
 from .anatomy import Anatomy, Part, anatomy, base_parameters
 from .method import Method
-from .output_adapter import OutputAdapter
-from .peft_format import PREFIX
+from .peft_format import tensor_name
 from .report import Report
 from .site import Site
+from .site_adapter import SiteAdapter
 from .targets import matching_parts
 
 
@@ -39,21 +39,26 @@ class Plan:
     head: tuple[str, ...]
     anatomy: Anatomy
 
-    def build(self) -> dict[str, OutputAdapter]:
+    def build(self) -> dict[str, SiteAdapter]:
         """The adapters by site name, not yet part of the model.
 
         Raises:
             ConfigError: The method's settings do not fit a site.
             InvalidPluginError: The method built something that is no adapter.
         """
-        return {site.name: self._build(site) for site in self.sites}
+        by_name = {site.name: site for site in self.sites}
+        adapters = self.method.build_all(self.sites)
+        for name, adapter in adapters.items():
+            _require_adapter(self.method, name, adapter, by_name)
+            _place(adapter, by_name[name])
+        return adapters
 
-    def tensors_of(self, adapters: Mapping[str, OutputAdapter]) -> dict[str, Tensor]:
+    def tensors_of(self, adapters: Mapping[str, SiteAdapter]) -> dict[str, Tensor]:
         """The tensors of built adapters under their names in a checkpoint; memory is shared."""
         names = self.method.peft.tensors if self.method.peft else None
         states = ((site, adapter.state_dict()) for site, adapter in adapters.items())
         return {
-            f"{PREFIX}{site}.{names[key] if names else key}": tensor
+            tensor_name(site, names.get(key, key) if names else key): tensor
             for site, state in states
             for key, tensor in state.items()
         }
@@ -64,7 +69,7 @@ class Plan:
             meta = replace(self, sites=tuple(replace(site, device=torch.device("meta")) for site in self.sites))
             return self.report_of(meta.build())
 
-    def report_of(self, adapters: Mapping[str, OutputAdapter]) -> Report:
+    def report_of(self, adapters: Mapping[str, SiteAdapter]) -> Report:
         """The report on adapters that were built."""
         sizes = {name: parameter.numel() for name, parameter in _unique_parameters(self.model).items()}
         reached = {site.name for site in self.sites} | {name.removesuffix(".weight") for name in self.trained}
@@ -83,18 +88,23 @@ class Plan:
             unreached=tuple(part.name for part in linears if part.name not in reached),
         )
 
-    def _build(self, site: Site) -> OutputAdapter:
-        adapter = self.method.build(site)
-        if not isinstance(adapter, OutputAdapter):
-            raise InvalidPluginError(
-                f"{self.method.name}.build returned {type(adapter).__name__} for {site.name}: "
-                "it must return an OutputAdapter."
-            )
-        # Module.to and Module.parameters take 20 us each, a fifth of an attachment, and seldom change anything.
-        own = [tensor for tensor in adapter._parameters.values() if tensor is not None]
-        if adapter._modules or any(tensor.device != site.device or tensor.dtype != site.dtype for tensor in own):
-            adapter.to(site.device, site.dtype)
-        return adapter
+
+def _require_adapter(method: Method, name: str, adapter: object, sites: Mapping[str, Site]) -> None:
+    if not isinstance(adapter, SiteAdapter):
+        raise InvalidPluginError(
+            f"{method.name}.build returned {type(adapter).__name__} for {name}: it must return an OutputAdapter, or "
+            "another kind of adapter."
+        )
+    if name not in sites:
+        raise InvalidPluginError(f"{method.name}.build_all returned an adapter for {name}, which is none of its sites.")
+
+
+def _place(adapter: SiteAdapter, site: Site) -> None:
+    """Move a built adapter to the site's device and dtype."""
+    # Module.to and Module.parameters take 20 us each, a fifth of an attachment, and seldom change anything.
+    own = [tensor for tensor in adapter._parameters.values() if tensor is not None]
+    if adapter._modules or any(tensor.device != site.device or tensor.dtype != site.dtype for tensor in own):
+        adapter.to(site.device, site.dtype)
 
 
 def make_plan(
@@ -154,17 +164,20 @@ def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Se
 
 def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
     """The site at one part of a model."""
-    tensor = next(parameter for parameter in part.module._parameters.values() if parameter is not None)
+    tensor = next(part.module.parameters())
     in_features, out_features = _features(part)
     return Site(
         name=part.name,
         module=part.module,
+        kind=part.kind,
         roles=part.roles,
         in_features=in_features,
         out_features=out_features,
         feature_axis=part.feature_axis,
         dtype=dtype or (tensor.dtype if tensor.dtype == torch.float64 else torch.float32),
         device=tensor.device,
+        attention=part.attention,
+        experts=part.experts,
     )
 
 

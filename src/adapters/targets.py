@@ -1,5 +1,6 @@
 """Targets: from roles, names and globs to the parts of a model that a method adapts."""
 
+import dataclasses
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -12,7 +13,8 @@ def matching_parts(anatomy: Anatomy, method: Method, ignored: frozenset[str] = f
     """The parts that ``method.targets`` name and the method accepts, in the model's order.
 
     A target is a role (``@attention.query``), a module's name or the end of one (``q_proj``), or a glob over whole
-    names (``*.layers.1?.*``). Every target must match something.
+    names (``*.layers.1?.*``). Every target that was given must match something. Of a method's default targets those
+    that the model lacks are left out, and if it lacks them all, ``method.otherwise`` stands in.
 
     Args:
         anatomy: The model's parts.
@@ -22,16 +24,43 @@ def matching_parts(anatomy: Anatomy, method: Method, ignored: frozenset[str] = f
     Raises:
         TargetError: A target that matches nothing, or only parts that the method cannot adapt.
     """
-    chosen: set[str] = set()
-    for target in method.targets:
-        matched = [part for part in anatomy.parts.values() if matches(part, target)]
-        if not matched:
-            raise TargetError(_matches_nothing(anatomy, method, target))
-        usable = [part for part in matched if part.name not in ignored and part.suits(method.accepts)]
-        if not usable:
-            raise TargetError(_not_adaptable(matched, method, target, ignored))
-        chosen.update(part.name for part in usable)
+    if method.targets != _default_targets(method):
+        chosen = {name for target in method.targets for name in _named_by(anatomy, method, target, ignored)}
+    else:
+        chosen = _first_found(anatomy, method, [method.targets, method.otherwise], ignored)
     return [part for part in anatomy.parts.values() if part.name in chosen]
+
+
+def _default_targets(method: Method) -> tuple[str, ...]:
+    (field,) = (field for field in dataclasses.fields(method) if field.name == "targets")
+    return field.default  # type: ignore[return-value]
+
+
+def _first_found(
+    anatomy: Anatomy, method: Method, choices: Sequence[Sequence[str]], ignored: frozenset[str]
+) -> set[str]:
+    """What the first of several lists of targets finds, where single targets may find nothing."""
+    refusals: list[TargetError] = []
+    for targets in choices:
+        chosen: set[str] = set()
+        for target in targets:
+            try:
+                chosen |= _named_by(anatomy, method, target, ignored)
+            except TargetError as error:
+                refusals.append(error)
+        if chosen or not (targets or refusals):
+            return chosen
+    raise refusals[0]
+
+
+def _named_by(anatomy: Anatomy, method: Method, target: str, ignored: frozenset[str]) -> set[str]:
+    matched = [part for part in anatomy.parts.values() if matches(part, target)]
+    if not matched:
+        raise TargetError(_matches_nothing(anatomy, method, target))
+    usable = {part.name for part in matched if part.name not in ignored and part.suits(method.accepts)}
+    if not usable:
+        raise TargetError(_not_adaptable(matched, method, target, ignored))
+    return usable
 
 
 def matches(part: Part, target: str) -> bool:
@@ -61,6 +90,9 @@ def _not_adaptable(matched: list[Part], method: Method, target: str, ignored: fr
     names = shortened(part.name for part in matched)
     if all(part.name in ignored for part in matched):
         return f'{method.name}: the target "{target}" matches only {names}, trained as a whole: leave it out.'
+    unheard = [part for part in matched if part.unheard]
+    if len(unheard) == len(matched):
+        return f'{method.name}: the target "{target}" matches only {names}: {unheard[0].unheard}'
     kinds = ", ".join(sorted({part.kind for part in matched}))
     return (
         f'{method.name}: the target "{target}" matches only {names} ({kinds}), '

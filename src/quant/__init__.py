@@ -1,5 +1,5 @@
 """Weight formats: what a stored weight is, whatever its bytes."""
 
-from .formats import WeightFormat, summed, weight_format
+from .formats import WeightFormat, has_weight_format, summed, weight_format
 
-__all__ = ["WeightFormat", "summed", "weight_format"]
+__all__ = ["WeightFormat", "has_weight_format", "summed", "weight_format"]

@@ -54,6 +54,11 @@ def weight_format(module: nn.Module) -> WeightFormat:
     )
 
 
+def has_weight_format(module: nn.Module) -> bool:
+    """Whether a format is registered for this type of module: whether it is a linear map."""
+    return weight_format.dispatch(type(module)) is not weight_format.dispatch(object)
+
+
 def summed(weight: Tensor, delta: Tensor) -> Tensor:
     """``weight + delta``, added in at least float32 and rounded once to the dtype of ``weight``."""
     precise = torch.promote_types(weight.dtype, torch.float32)
