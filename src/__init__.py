@@ -22,7 +22,8 @@ from .adapters import (
     WeightDelta,
     matches_name,
 )
-from .api import adapters, attach, load, method, methods, plan
+from .adapters.routing import route
+from .api import activate, adapters, attach, load, load_bundle, method, methods, plan, save_bundle
 from .errors import (
     CheckpointError,
     CheckpointKeyError,
@@ -38,6 +39,7 @@ from .errors import (
     ModelError,
     PlanError,
     RegistryError,
+    RouteError,
     TargetError,
     TrainingError,
     UnknownNameError,
@@ -78,6 +80,7 @@ __all__ = [
     "PromptAdapter",
     "RegistryError",
     "Report",
+    "RouteError",
     "Site",
     "SiteAdapter",
     "Step",
@@ -88,13 +91,17 @@ __all__ = [
     "WeightFormat",
     "WrongBaseError",
     "__version__",
+    "activate",
     "adapters",
     "attach",
     "hookimpl",
     "load",
+    "load_bundle",
     "matches_name",
     "method",
     "methods",
     "plan",
+    "route",
+    "save_bundle",
     "weight_format",
 ]

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .adapters import Adapter, Method, Plan
+from .adapters import Adapter, Method, Plan, bundle
 from .adapters import attach as core
 from .adapters.plan import make_plan
-from .errors import ConfigError
+from .errors import ConfigError, UnknownNameError, suggestion
 from .registry import MethodInfo, registry
 
 
@@ -114,6 +114,57 @@ def load(model: nn.Module, folder: str | Path, *, name: str = "default", check_b
 def adapters(model: nn.Module) -> dict[str, Adapter]:
     """The adapters attached to ``model`` by name; in a copy of a model, the handles on the copy's adapters."""
     return core.adapters(model)
+
+
+def activate(model: nn.Module, *names: str, **weights: float) -> None:
+    """Turn these adapters of ``model`` on, with their weights, and all others off: ``activate(model, "a", b=0.5)``.
+
+    Args:
+        model: The model they are attached to.
+        *names: Adapters that take part with weight 1.
+        **weights: Adapters that take part with another weight, as in ``adapter.weight``.
+
+    Raises:
+        UnknownNameError: No adapter of that name; nothing was changed.
+        ConfigError: An adapter that cannot be weighed.
+    """
+    attached = adapters(model)
+    chosen = dict.fromkeys(names, 1.0) | weights
+    for name in chosen:
+        if name not in attached:
+            raise UnknownNameError(f'The model has no adapter "{name}": {suggestion(name, attached)}')
+    for name, weight in chosen.items():
+        attached[name].weight = weight
+    for name, adapter in attached.items():
+        adapter.enabled = name in chosen
+
+
+def save_bundle(model: nn.Module, folder: str | Path) -> None:
+    """Write every adapter of ``model`` into one folder, each as a checkpoint in a folder of its name.
+
+    Raises:
+        PlanError: Nothing is attached.
+        CheckpointError: The folder cannot be written; it is as it was.
+    """
+    bundle.save_bundle(model, folder)
+
+
+def load_bundle(model: nn.Module, folder: str | Path, *, check_base: bool = True) -> dict[str, Adapter]:
+    """Attach every adapter of a bundle, in its order and as each was weighed and turned on or off; all or none.
+
+    Args:
+        model: The base model they were trained on.
+        folder: The folder.
+        check_base: As in ``load``.
+
+    Raises:
+        CheckpointError: No bundle, or a checkpoint in it that cannot be loaded; the model is as it was.
+    """
+
+    def load_one(place: Path, name: str) -> Adapter:
+        return load(model, place, name=name, check_base=check_base)
+
+    return bundle.load_bundle(model, folder, load_one)
 
 
 def find_origin(method: Method) -> Any:

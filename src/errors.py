@@ -12,6 +12,7 @@
     │   ├── TargetError             targets that match nothing, or nothing the method can adapt
     │   └── FormatError             a weight format that cannot do what was asked
     ├── MergeError              a merge or unmerge that cannot be done; the model is untouched
+    ├── RouteError              a batch whose rows cannot be given to different adapters
     ├── DetachedError           an adapter handle used after its adapter was detached
     ├── CheckpointError         a file that cannot be read or written as a checkpoint
     │   ├── CheckpointKeyError      missing, unexpected or mis-shaped tensors
@@ -74,6 +75,10 @@ class FormatError(PlanError, TypeError):
 
 class MergeError(InarchError, RuntimeError):
     """A merge or unmerge that cannot be done; the model is untouched."""
+
+
+class RouteError(InarchError, RuntimeError):
+    """A batch whose rows cannot be given to different adapters."""
 
 
 class DetachedError(InarchError, RuntimeError):

@@ -9,8 +9,9 @@ PUBLIC = """
 Adapter AttentionAdapter AttentionShape CheckpointError CheckpointKeyError ConfigError DataError DetachedError
 DuplicateNameError ExpertsAdapter ExpertsShape FormatError InarchError InputAdapter InvalidPluginError MergeError
 Method MethodInfo MissingPluginError ModelAdapter ModelError OutputAdapter PeftFormat Plan PlanError PluginWarning
-PromptAdapter RegistryError Report Site SiteAdapter Step TargetError TrainingError UnknownNameError WeightDelta
-WeightFormat WrongBaseError __version__ adapters attach hookimpl load matches_name method methods plan weight_format
+PromptAdapter RegistryError Report RouteError Site SiteAdapter Step TargetError TrainingError UnknownNameError
+WeightDelta WeightFormat WrongBaseError __version__ activate adapters attach hookimpl load load_bundle matches_name
+method methods plan route save_bundle weight_format
 """
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointKeyError, ConfigError, DetachedError, shortened
 from .attachments import Attachments, attachments, close_attachments, open_attachments
-from .checkpoint import STEPS, Description, Origin, describe, write_checkpoint
+from .checkpoint import STEPS, Description, Origin, describe, read_checkpoint, write_checkpoint
 from .lifecycle import Clock, follow, has_lifecycle, unfollow, unwatch, watch
 from .method import Method
 from .overlay import Trained
@@ -37,7 +37,7 @@ class Adapter:
         self.name = name
         self.modules = modules
         self.clock = Clock() if has_lifecycle(plan.method) else None
-        self._plan = plan
+        self._plan = plan.only(modules)
         self._origin = origin
         self._description: Description | None = None
         self._switch = Switch()
@@ -90,13 +90,19 @@ class Adapter:
         Args:
             learning_rate: The rate of tensors whose factor is 1, and of parameters trained themselves.
         """
+        factors = self.learning_rate_factors()
         groups: dict[float, list[nn.Parameter]] = {}
-        for module in self.modules.values():
-            for key, parameter in module.named_parameters():
-                if parameter.requires_grad:
-                    groups.setdefault(self.method.learning_rate_factor(key), []).append(parameter)
-        groups.setdefault(1.0, []).extend(self._trained_copies().values())
-        return [{"params": members, "lr": learning_rate * factor} for factor, members in groups.items() if members]
+        for parameter in self.parameters():
+            groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        return [{"params": members, "lr": learning_rate * factor} for factor, members in groups.items()]
+
+    def learning_rate_factors(self) -> dict[int, float]:
+        """What the method multiplies the learning rate by, by the ``id`` of each of its own parameters."""
+        return {
+            id(parameter): self.method.learning_rate_factor(key)
+            for module in self.modules.values()
+            for key, parameter in module.named_parameters()
+        }
 
     def report(self) -> Report:
         """What it reaches in the model, in numbers."""
@@ -210,10 +216,33 @@ class Adapter:
             self.clock.steps = int(mine[STEPS])
             self.clock.note(self)
 
+    def restore_from(self, folder: str | Path) -> None:
+        """Write a checkpoint of this adapter's own back into it, also one from before its method changed its ranks.
+
+        Raises:
+            CheckpointError: The checkpoint cannot be read, or is of another adapter.
+        """
+        checkpoint = read_checkpoint(folder)
+        settings = checkpoint.record["settings"] if checkpoint.record else self.method.to_dict()
+        if settings != self.method.to_dict():
+            self.rebuild(type(self.method).from_dict(settings))
+        self.restore(checkpoint.tensors)
+
     def become(self, method: Method) -> None:
         """Take over new settings of the same method, after a step that changed what the adapters are."""
         self._plan = replace(self._live(), method=method)
         self._description = None
+
+    def rebuild(self, method: Method) -> None:
+        """Build the adapters anew by other settings of the same method; ``restore`` is to follow.
+
+        A checkpoint from before its method changed the adapters' ranks needs this.
+        """
+        plan = replace(self._live(), method=method)
+        fresh = plan.build()
+        self._take_out()
+        self._plan, self._description, self.modules = plan.only(fresh), None, fresh
+        self._put_in()
 
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint: ``adapter_model.safetensors`` and ``adapter_config.json``, both or neither.
@@ -221,10 +250,14 @@ class Adapter:
         Raises:
             CheckpointError: The folder cannot be written.
         """
+        write_checkpoint(folder, self.description(), self.tensors())
+
+    def description(self) -> Description:
+        """What its checkpoint says beside the tensors."""
         plan = self._live()
         if self._description is None:
             self._description = describe(plan, self._origin(self.method))
-        write_checkpoint(folder, self._description, self.tensors())
+        return self._description
 
     def __repr__(self) -> str:
         state = "detached" if not self._attached else "merged" if self._merged else "on" if self._enabled else "off"
@@ -252,8 +285,7 @@ class Adapter:
 
     def _turn(self, on: bool) -> None:
         self._switch.on = on
-        for site in self.sites:
-            module = self.modules[site.name]
+        for module in self.modules.values():
             seam_of(module).turn(module, on)
 
     def _insert(self) -> None:
@@ -262,19 +294,25 @@ class Adapter:
         attached.adapters[self.name] = self
         for overlay in attached.cover(model, self.trained):
             overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
-        for site in self.sites:
-            adapter = self.modules[site.name]
-            seam_of(adapter).insert(site, self.name, adapter, self._switch)
+        self._put_in()
         self._attached = True
         if self.clock is not None:
             follow(self)
             watch(model)
             self.clock.note(self)
 
-    def _remove(self) -> None:
+    def _put_in(self) -> None:
+        for site in self.sites:
+            adapter = self.modules[site.name]
+            seam_of(adapter).insert(site, self.name, adapter, self._switch)
+
+    def _take_out(self) -> None:
         for site in self.sites:
             adapter = self.modules[site.name]
             seam_of(adapter).remove(site, self.name, adapter)
+
+    def _remove(self) -> None:
+        self._take_out()
         attached = self._attachments()
         attached.prune()
         del attached.adapters[self.name]

@@ -30,7 +30,7 @@ def write_folder(folder: Path, files: Mapping[str, Iterable[Buffer]]) -> None:
 
     Args:
         folder: The folder to write; made if it is missing.
-        files: Content of the files by name, in pieces.
+        files: Content of the files by name, in pieces; ``name/file`` puts one into a folder, which is written anew.
 
     Raises:
         CheckpointError: The folder cannot be written; it is as it was.
@@ -45,8 +45,9 @@ def write_folder(folder: Path, files: Mapping[str, Iterable[Buffer]]) -> None:
     try:
         fresh.chmod(0o755)  # mkdtemp makes private folders; a checkpoint is as readable as any other
         if folder.exists():
-            _carry_over(folder, fresh, files)
+            _carry_over(folder, fresh, {name.split("/")[0] for name in files})
         for name, pieces in files.items():
+            (fresh / name).parent.mkdir(exist_ok=True)
             _write_file(fresh / name, pieces)
         _take_place(fresh, folder)
     except OSError as error:

@@ -8,7 +8,7 @@ Only trained tensors are written, together with the buffers of the method's own 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .anatomy import base_modules, base_parameters
-from .atomic import settled, write_folder
+from .atomic import Buffer, settled, write_folder
 from .base_record import base_record
 from .peft_format import PREFIX, tensor_name
 from .plan import Plan
@@ -100,9 +100,14 @@ def write_checkpoint(folder: str | Path, description: Description, tensors: Mapp
     Raises:
         CheckpointError: The folder cannot be written; it is as it was.
     """
+    write_folder(Path(folder), encoded_checkpoint(description, tensors))
+
+
+def encoded_checkpoint(description: Description, tensors: Mapping[str, Tensor]) -> dict[str, Iterable[Buffer]]:
+    """The files of a checkpoint by name, in pieces."""
     metadata = {"format": "pt", "inarch": json.dumps(description.record)}
     config = json.dumps(description.config, indent=2, sort_keys=True)
-    write_folder(Path(folder), {TENSORS: encoded(tensors, metadata), CONFIG: [config.encode()]})
+    return {TENSORS: encoded(tensors, metadata), CONFIG: [config.encode()]}
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:

@@ -21,6 +21,7 @@ class OutputSeam(Seam):
     """After a module: a forward hook."""
 
     key = "output"
+    routes = True
 
     def open(self, site: Site) -> None:
         """Register the hook."""
@@ -35,6 +36,7 @@ class InputSeam(Seam):
     """Before a module: a forward pre-hook."""
 
     key = "input"
+    routes = True
 
     def open(self, site: Site) -> None:
         """Register the hook."""

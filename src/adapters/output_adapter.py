@@ -1,6 +1,8 @@
 """An adapter at the output of a module."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Self
 
 from torch import Tensor
 
@@ -21,3 +23,22 @@ class OutputAdapter(SiteAdapter):
         Returns:
             The adapted output, of the shape and dtype of ``y``.
         """
+
+    @classmethod
+    def for_rows(
+        cls, adapters: Sequence[Self | None], weights: Sequence[float]
+    ) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """A function that answers row i of a batch by ``adapters[i]``, all rows at once, for inference.
+
+        It makes ``route`` faster, where a few operations on gathered parameters do for all adapters. Without it each
+        adapter is run on its own rows.
+
+        Args:
+            adapters: The adapter of each row, of one site; ``None`` for a row that has none.
+            weights: The weight of each row's adapter.
+
+        Returns:
+            A function of ``x`` and ``y`` as in ``forward``; axis 0 may be a multiple of the rows, each row as many
+            places one after the other. ``None`` says that there is no such function.
+        """
+        return None

@@ -1,8 +1,7 @@
 """The plan: everything an attachment will do, computed and checked before the model is touched."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -10,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
-from ..quant import weight_format
-from .anatomy import Anatomy, Part, anatomy, base_parameters
+from .anatomy import Anatomy, anatomy
 from .method import Method
+from .part import Part, base_parameters
 from .peft_format import tensor_name
 from .report import Report
 from .site import Site
@@ -53,6 +52,18 @@ class Plan:
             _place(adapter, by_name[name])
         return adapters
 
+    def only(self, adapters: Collection[str]) -> "Plan":
+        """This plan without the sites for which the method built nothing.
+
+        Raises:
+            PlanError: Nothing is left to train.
+        """
+        if len(adapters) == len(self.sites):
+            return self
+        left = replace(self, sites=tuple(site for site in self.sites if site.name in adapters))
+        _check(left)
+        return left
+
     def tensors_of(self, adapters: Mapping[str, SiteAdapter]) -> dict[str, Tensor]:
         """The tensors of built adapters under their names in a checkpoint; memory is shared."""
         names = self.method.peft.tensors if self.method.peft else None
@@ -67,7 +78,8 @@ class Plan:
         """The plan in numbers; the adapters are built without memory to count their parameters."""
         with torch.device("meta"):
             meta = replace(self, sites=tuple(replace(site, device=torch.device("meta")) for site in self.sites))
-            return self.report_of(meta.build())
+            built = meta.build()
+            return self.only(built).report_of(built)
 
     def report_of(self, adapters: Mapping[str, SiteAdapter]) -> Report:
         """The report on adapters that were built."""
@@ -165,7 +177,7 @@ def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Se
 def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
     """The site at one part of a model."""
     tensor = next(part.module.parameters())
-    in_features, out_features = _features(part)
+    in_features, out_features = part.features
     return Site(
         name=part.name,
         module=part.module,
@@ -179,16 +191,6 @@ def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
         attention=part.attention,
         experts=part.experts,
     )
-
-
-def _features(part: Part) -> tuple[int, int]:
-    if part.kind == "linear":
-        return weight_format(part.module).features(part.module)
-    weight = part.module._parameters["weight"]
-    assert weight is not None
-    if part.kind == "convolution":
-        return int(part.module.in_channels), int(part.module.out_channels)  # type: ignore[arg-type]
-    return int(weight.shape[-1]), int(weight.shape[-1])
 
 
 def _check(plan: Plan) -> None:
@@ -243,5 +245,5 @@ def _unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def _share(linears: Sequence[Part], reached: Set[str]) -> float:
     """Share of the weights of ``linears`` that lie in the parts named in ``reached``."""
-    sizes = {part.name: math.prod(_features(part)) for part in linears}
+    sizes = {part.name: part.weights for part in linears}
     return sum(size for name, size in sizes.items() if name in reached) / (sum(sizes.values()) or 1)

@@ -15,10 +15,12 @@ class Seam(ABC):
     Attributes:
         key: Its name in the slots.
         weighs: Whether an adapter there can take part with another weight than 1.
+        routes: Whether an adapter there can answer single rows of a batch.
     """
 
     key: str
     weighs: bool = True
+    routes: bool = False
 
     def insert(self, site: Site, name: str, adapter: SiteAdapter, switch: Switch) -> None:
         """Let ``adapter`` take part at ``site`` while ``switch`` is on."""

@@ -1,5 +1,6 @@
 """Everything a run needs, loaded and checked before anything is written."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def prepare(config: RunConfig) -> Preparation:
     tokenizer = load_tokenizer(config.model)
     pretrained = load_model(task, config, tokenizer)
     limit = max_length(config, pretrained, tokenizer)
+    chosen = chosen.for_steps(optimizer_steps(arguments, len(splits.train)))
     adapter = attach(pretrained.model, chosen, train=pretrained.fresh_backbone)
     return Preparation(
         config=config.model_copy(update={"method": _filled_in(config, chosen.to_dict())}),
@@ -109,6 +111,18 @@ def max_length(config: RunConfig, pretrained: Pretrained, tokenizer: Any) -> int
     if wanted is not None and wanted > limit:
         raise ConfigError(f"data.max_length is {wanted}: {config.model} takes at most {limit} tokens. Lower it.")
     return wanted or limit
+
+
+def optimizer_steps(arguments: "TrainingArguments", rows: int) -> int:
+    """How many optimizer steps Trainer will make on ``rows`` training rows."""
+    if arguments.max_steps > 0:
+        steps: int = arguments.max_steps
+        return steps
+    batches = rows / arguments.train_batch_size
+    whole = math.floor(batches) if arguments.dataloader_drop_last else math.ceil(batches)
+    steps_an_epoch = max(1, math.ceil(whole / arguments.gradient_accumulation_steps))
+    epochs: float = arguments.num_train_epochs
+    return math.ceil(epochs * steps_an_epoch)
 
 
 def fingerprints(config: RunConfig, tables: dict[str, Table]) -> dict[str, str]:

@@ -7,13 +7,12 @@ which it reads by ``torch.load(..., weights_only=True)``: tensors and plain cont
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
@@ -63,6 +62,15 @@ class AdapterTrainer(Trainer):
             raise TrainingError(self._not_finite(float(loss.detach().mean())))
         return result
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Trainer's optimizer, with the learning rates that the method gives its tensors."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        rates = self.adapter.learning_rate_factors()
+        if any(factor != 1.0 for factor in rates.values()):
+            groups = [split for group in optimizer.param_groups for split in _split(group, rates)]
+            optimizer.param_groups[:] = groups
+        return optimizer
+
     def _not_finite(self, loss: float) -> str:
         if not self.is_in_train:
             return f"The loss of the evaluation is {loss}. Train again with a lower learning rate."
@@ -79,7 +87,7 @@ class AdapterTrainer(Trainer):
         self.adapter.save(output_dir or self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.adapter.restore(load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors"))
+        self.adapter.restore_from(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         self.load_final()
@@ -88,3 +96,11 @@ class AdapterTrainer(Trainer):
         """Restore the adapter of the best checkpoint, or of the last where no evaluation has chosen one."""
         step = self.state.best_global_step or self.state.global_step
         self._load_from_checkpoint(str(checkpoint_path(Path(self.args.output_dir), step)))
+
+
+def _split(group: dict[str, Any], rates: Mapping[int, float]) -> list[dict[str, Any]]:
+    """One parameter group as several, one for each factor of the learning rate."""
+    members: dict[float, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        members.setdefault(rates.get(id(parameter), 1.0), []).append(parameter)
+    return [group | {"params": those, "lr": group["lr"] * factor} for factor, those in members.items()]
