@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -216,13 +216,15 @@ def summary(seconds: Mapping[str, Mapping[str, list[float]]]) -> list[dict[str, 
                 "ratio": (medians["inarch"] - bare) / (medians["peft"] - bare),
                 "goal": GOALS.get(name),
                 "milliseconds": {who: 1e3 * median for who, median in medians.items()},
-                "quartiles": {
-                    who: [1e3 * quartile for quartile in statistics.quantiles(values, n=4)[::2]]
-                    for who, values in times.items()
-                },
+                "quartiles": {who: quartiles(values)[::2] for who, values in times.items()},
             }
         )
     return rows
+
+
+def quartiles(seconds: Sequence[float]) -> list[float]:
+    """The lower quartile, the median and the upper quartile, in milliseconds."""
+    return [1e3 * quartile for quartile in statistics.quantiles(seconds, n=4)]
 
 
 def machine() -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from .adapter import Adapter
 from .anatomy import Anatomy, Part, anatomy
 from .attention_adapter import AttentionAdapter
+from .attention_seam import AttentionSeam
 from .checkpoint import Origin
 from .experts_adapter import ExpertsAdapter
+from .experts_seam import ExpertsSeam
 from .input_adapter import InputAdapter
 from .method import Method
 from .model_adapter import ModelAdapter
@@ -23,8 +25,10 @@ __all__ = [
     "Adapter",
     "Anatomy",
     "AttentionAdapter",
+    "AttentionSeam",
     "AttentionShape",
     "ExpertsAdapter",
+    "ExpertsSeam",
     "ExpertsShape",
     "InputAdapter",
     "InputSeam",

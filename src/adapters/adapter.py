@@ -15,7 +15,7 @@ from .checkpoint import STEPS, Description, Origin, describe, read_checkpoint, w
 from .lifecycle import Clock, follow, has_lifecycle, unfollow, unwatch, watch
 from .method import Method
 from .overlay import Trained
-from .peft_format import PREFIX
+from .peft_format import trained_prefix
 from .plan import Plan
 from .report import Report
 from .seam import seam_of
@@ -200,7 +200,8 @@ class Adapter:
         own = self._live().tensors_of(self.modules)
         if self.clock is not None:
             own[STEPS] = torch.tensor(self.clock.steps)
-        return own | {PREFIX + name: parameter.detach() for name, parameter in self._trained_copies().items()}
+        prefix = trained_prefix(self.method.peft)
+        return own | {prefix + name: parameter.detach() for name, parameter in self._trained_copies().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the tensors of a checkpoint into the adapter, strictly.
@@ -256,7 +257,8 @@ class Adapter:
         """What its checkpoint says beside the tensors."""
         plan = self._live()
         if self._description is None:
-            self._description = describe(plan, self._origin(self.method))
+            with self.disabled():  # it tells of the base, whose names and weights an adapter of a model may hide
+                self._description = describe(plan, self._origin(self.method))
         return self._description
 
     def __repr__(self) -> str:

@@ -11,57 +11,20 @@ convolution. Its *kind* follows from its type; its *roles* say what it does in t
     @head                                       what lies outside the backbone
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
 
 from torch import nn
 
 from ..quant import weight_format
+from .attention_parts import attention_shape, computes_attention
+from .block_parts import ancestors, block_names
+from .expert_parts import experts_roles, experts_shape
+from .part import Part, base_modules, base_parameters
 from .role_names import ROLES_OF_NAME
-from .site import AttentionShape, ExpertsShape
 from .slot import Slot
-
-
-@dataclass(frozen=True)
-class Part:
-    """One module that owns parameters.
-
-    Attributes:
-        name: Its dotted name in the model.
-        module: The module.
-        kind: ``linear``, ``convolution``, ``norm``, ``embedding`` or ``experts``, which own weights; ``attention``,
-            ``block`` or ``model``, which hold such parts.
-        roles: What it is in the model.
-        attention: Sizes of keys and values, of an attention.
-        experts: The projections, of fused experts.
-        unheard: Why adapters at its output or input would never run, such as a model that reads its weight without
-            calling it; empty where they run.
-    """
-
-    name: str
-    module: nn.Module = field(repr=False, compare=False)
-    kind: str
-    roles: frozenset[str]
-    attention: AttentionShape | None = None
-    experts: ExpertsShape | None = None
-    unheard: str = ""
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether it owns a bias."""
-        return self.module._parameters.get("bias") is not None
-
-    def suits(self, accepts: Collection[str]) -> bool:
-        """Whether it is one of what a method ``accepts``: by its kind, a role, or ``bias`` where it has one."""
-        if self.unheard:
-            return False
-        abilities = self.roles | {self.kind} | ({"bias"} if self.has_bias else set())
-        return not abilities.isdisjoint(accepts)
-
-    @property
-    def feature_axis(self) -> int:
-        """Which axis of its output holds the features."""
-        return 1 if isinstance(self.module, _FEATURES_FIRST) else -1
+from .unheard import more_than_linear, unheard_modules
 
 
 @dataclass(frozen=True)
@@ -85,50 +48,66 @@ class Anatomy:
 def anatomy(model: nn.Module) -> Anatomy:
     """The anatomy of ``model``; adapters that are attached to it are not part of it."""
     backbone, output_embedding = _transformers_view(model)
-    parts = {}
-    for name, module in base_modules(model):
+    modules = dict(base_modules(model))
+    unheard = unheard_modules(modules)
+    parts: dict[str, Part] = {}
+    for name, module in modules.items():
         kind = _kind(module)
+        experts = experts_shape(module) if kind is None and module._parameters else None
+        in_backbone = name.startswith(backbone) and module is not output_embedding
         if kind:
-            in_backbone = name.startswith(backbone) and module is not output_embedding
-            parts[name] = Part(name, module, kind, _roles(name, module, kind, in_backbone))
-    return Anatomy(parts, _new_head(model, backbone) if output_embedding is None else ())
+            reason = unheard.get(name) or (more_than_linear(module) if kind == "linear" else "")
+            parts[name] = Part(name, module, kind, _roles(name, module, kind, in_backbone), unheard=reason)
+        elif experts:
+            width = experts.projections["down_proj"][1]
+            parts[name] = Part(name, module, "experts", experts_roles(experts), width, experts=experts)
+    holders = _holders(model, modules, parts, backbone)
+    ordered = {name: holders.get(name) or parts[name] for name in modules if name in holders or name in parts}
+    return Anatomy(ordered, _new_head(model, backbone) if output_embedding is None else ())
 
 
-def base_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """``model.named_modules()`` without the adapters attached to it; a module met twice is given once."""
-    seen: set[nn.Module] = set()
-    waiting: list[tuple[str, nn.Module]] = [("", model)]
-    while waiting:
-        name, module = waiting.pop()
-        if module in seen or isinstance(module, Slot):
+def _holders(
+    model: nn.Module, modules: Mapping[str, nn.Module], parts: Mapping[str, Part], backbone: str
+) -> dict[str, Part]:
+    """The parts that hold others: attentions, blocks, and the model."""
+    holders = _attentions(modules, parts, backbone)
+    for name in block_names(modules, parts, holders):
+        within = [part for other, part in parts.items() if other.startswith(f"{name}.")]
+        if within and name not in parts:
+            holders[name] = Part(name, modules[name], "block", frozenset({"block"}), within[-1].features[1])
+    if "" not in parts:
+        holders[""] = Part("", model, "model", frozenset({"model"}), _width(model, parts))
+    return holders
+
+
+def _attentions(modules: Mapping[str, nn.Module], parts: Mapping[str, Part], backbone: str) -> dict[str, Part]:
+    """The modules that compute attention themselves: none of them holds another."""
+    names = list(modules)
+    found: dict[str, Part] = {}
+    around: set[str] = set()
+    for index, name in reversed(list(enumerate(names))):
+        if name in parts or name in around or not name.startswith(backbone):
             continue
-        seen.add(module)
-        yield name, module
-        prefix = f"{name}." if name else ""
-        waiting.extend((prefix + key, child) for key, child in reversed(module._modules.items()) if child is not None)
+        if name and computes_attention(type(modules[name])):
+            below = takewhile(lambda other, start=f"{name}.": other.startswith(start), names[index + 1 :])
+            within = [parts[other] for other in below if other in parts]
+            shape = attention_shape(modules[name], within)
+            if shape:
+                width = next(part.features[0] for part in within if part.kind == "linear")
+                found[name] = Part(name, modules[name], "attention", frozenset({"attention"}), width, shape)
+                around.update(ancestors(name))
+    return dict(reversed(found.items()))
 
 
-def base_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Every parameter of the base model as (dotted name, owning module, name in it); tied ones under each name."""
-    for name, module in base_modules(model):
-        prefix = f"{name}." if name else ""
-        for key, parameter in module._parameters.items():
-            if parameter is not None:
-                yield prefix + key, module, key
-
-
-_FEATURES_FIRST = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.GroupNorm,
-)
+def _width(model: nn.Module, parts: Mapping[str, Part]) -> int:
+    """The size of an embedded token."""
+    try:
+        embedding = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        embedding = None
+    if isinstance(embedding, nn.Embedding):
+        return embedding.embedding_dim
+    return next((part.features[1] for part in parts.values() if part.kind in ("linear", "convolution")), 0)
 
 
 def _kind_of_type(module_type: type[nn.Module]) -> str | None:

@@ -8,14 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import CheckpointError, CheckpointKeyError, ConfigError, DuplicateNameError, TargetError, shortened
+from ..errors import (
+    CheckpointError,
+    CheckpointKeyError,
+    ConfigError,
+    DuplicateNameError,
+    PlanError,
+    TargetError,
+    shortened,
+)
 from .adapter import Adapter, require_same_tensors
-from .attachments import attachments
+from .attachments import attachments, withdraw
 from .base_record import require_same_base
-from .checkpoint import STEPS, Checkpoint, Origin, read_checkpoint, tensors_by_site
+from .checkpoint import STEPS, Checkpoint, Origin, read_checkpoint
 from .lifecycle import has_lifecycle
 from .method import Method
-from .peft_format import PREFIX
+from .model_adapter import ModelAdapter
+from .peft_format import trained_prefix
 from .plan import Plan, make_plan, plan_for
 from .site_adapter import SiteAdapter
 
@@ -36,8 +45,9 @@ def attach(
 ) -> Adapter:
     """Attach ``method`` to ``model``; ``inarch.attach`` says the rest."""
     _require_free_name(model, name)
+    _require_room(model)
     plan = make_plan(model, method, train=train, train_head=train_head, dtype=dtype)
-    return Adapter(plan, plan.build(), name, origin)
+    return _attached(plan, plan.build(), name, origin)
 
 
 def load(
@@ -52,6 +62,7 @@ def load(
 ) -> Adapter:
     """Attach the adapter of a checkpoint; ``inarch.load`` says the rest."""
     _require_free_name(model, name)
+    _require_room(model)
     checkpoint = read_checkpoint(folder)
     if checkpoint.record is not None:
         plan = _plan_of_record(model, checkpoint.record, find_method, check_base=check_base)
@@ -63,7 +74,7 @@ def load(
         expected[STEPS] = ()
         tensors.setdefault(STEPS, torch.tensor(0))  # peft's files do not say
     require_same_tensors(expected, tensors)
-    adapter = Adapter(plan, modules, name, origin)
+    adapter = _attached(plan, modules, name, origin)
     adapter.restore(tensors)
     return adapter
 
@@ -84,6 +95,33 @@ def _require_free_name(model: nn.Module, name: str) -> None:
         )
 
 
+def _require_room(model: nn.Module) -> None:
+    for name, adapter in adapters(model).items():
+        if _is_alone(adapter.modules):
+            raise PlanError(
+                f'The adapter "{name}" ({adapter.method.name}) changes the model itself, so that no other can be '
+                "attached beside it: detach it first."
+            )
+
+
+def _is_alone(modules: Mapping[str, SiteAdapter]) -> bool:
+    return any(isinstance(module, ModelAdapter) for module in modules.values())
+
+
+def _attached(plan: Plan, modules: dict[str, SiteAdapter], name: str, origin: FindOrigin) -> Adapter:
+    others = adapters(plan.model)
+    if others and _is_alone(modules):
+        raise PlanError(
+            f"{plan.method.name} changes the model itself, so that it cannot be attached beside {shortened(others)}: "
+            "detach that first."
+        )
+    try:
+        return Adapter(plan, modules, name, origin)
+    except Exception:
+        withdraw(plan.model, name)
+        raise
+
+
 def _plan_of_record(model: nn.Module, record: Mapping[str, Any], find_method: FindMethod, *, check_base: bool) -> Plan:
     method = find_method(record).from_dict(record["settings"])
     if check_base:
@@ -97,14 +135,8 @@ def _plan_of_peft(model: nn.Module, checkpoint: Checkpoint, find_method: FindPef
         raise CheckpointError(f"{checkpoint.folder} is a checkpoint of neither Inarch nor peft: it names no peft_type.")
     peft = find_method(peft_type).peft
     assert peft is not None
-    sites = tensors_by_site(checkpoint.tensors, list(peft.tensors.values()))
-    own = {name: key for key, name in peft.tensors.items()}
-    shapes = {
-        site: {own[name]: tuple(tensor.shape) for name, tensor in tensors.items()} for site, tensors in sites.items()
-    }
-    used = {f"{PREFIX}{site}.{name}" for site, tensors in sites.items() for name in tensors}
-    trained = [key.removeprefix(PREFIX) for key in checkpoint.tensors if key not in used]
-    return _plan_or_key_error(model, peft.method(checkpoint.config, shapes), list(sites), trained)
+    method, sites, trained = peft.read(model, checkpoint.config, checkpoint.tensors)
+    return _plan_or_key_error(model, method, sites, trained)
 
 
 def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], trained: Sequence[str]) -> Plan:
@@ -119,5 +151,6 @@ def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], t
 
 def _expected_shapes(plan: Plan, modules: Mapping[str, SiteAdapter]) -> dict[str, tuple[int, ...]]:
     held = dict(plan.model.named_parameters(remove_duplicate=False))
-    expected = plan.tensors_of(modules) | {PREFIX + name: held[name] for name in plan.trained}
+    prefix = trained_prefix(plan.method.peft)
+    expected = plan.tensors_of(modules) | {prefix + name: held[name] for name in plan.trained}
     return {key: tuple(tensor.shape) for key, tensor in expected.items()}

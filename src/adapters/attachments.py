@@ -78,6 +78,19 @@ def open_attachments(model: nn.Module) -> Attachments:
     return model.__dict__[_KEY]  # type: ignore[no-any-return]
 
 
+def withdraw(model: nn.Module, name: str) -> None:
+    """Forget an adapter that did not come to be attached."""
+    found = attachments(model)
+    if found is None or name not in found.adapters:
+        return
+    for overlay in found.of(name):
+        overlay.take(name)
+    found.prune()
+    del found.adapters[name]
+    if not found.adapters:
+        close_attachments(model)
+
+
 def close_attachments(model: nn.Module) -> None:
     """Forget the attachments and unfreeze the base, after the last adapter has gone."""
     model.__dict__.pop(_KEY).unfreeze()

@@ -1,6 +1,7 @@
 """An adapter among the keys and values of an attention."""
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +12,19 @@ class AttentionAdapter(SiteAdapter):
     """Keys and values that every query of one attention attends to besides the ones of the sequence.
 
     ``softmax(q [P_K; K]^T) [P_V; V]``: they stand before the sequence, take no position, and no mask hides them.
+
+    Attributes:
+        where: Name of the attention in the model, once the adapter is inserted.
     """
+
+    where: str = ""
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if self.where:  # a copy of an adapted model, or one that was pickled in another process
+            from .attention_interface import tap  # here, since that road is built on this contract
+
+            tap(self)
 
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:

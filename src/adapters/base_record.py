@@ -10,7 +10,9 @@ from torch import nn
 
 from ..errors import WrongBaseError
 from ..quant import weight_format
-from .anatomy import Anatomy, Part, anatomy, base_parameters
+from .anatomy import Anatomy, anatomy
+from .part import Part, base_parameters
+from .attachments import attachments
 
 SAMPLED_PARAMETERS = 16
 SAMPLED_VALUES = 4
@@ -49,7 +51,7 @@ def require_same_base(model: nn.Module, record: Mapping[str, Any], trained: Coll
             f"The adapter was trained on another base model: {origin}, whose parts are not those of this "
             f"{type(model).__name__}. Load it onto that model."
         )
-    held = {name: module._parameters[key] for name, module, key in base_parameters(model)}
+    held = _held(model)
     differing = [name for name, old in record["sample"].items() if not _same_values(held.get(name), old)]
     if differing:
         raise WrongBaseError(
@@ -61,20 +63,33 @@ def require_same_base(model: nn.Module, record: Mapping[str, Any], trained: Coll
 
 def _structure(found: Anatomy, trained: Collection[str]) -> str:
     themselves = {name.removesuffix(".weight") for name in trained}
-    sizes = [(name, *_logical_size(part)) for name, part in found.parts.items() if name not in themselves]
+    sizes = [(name, *_logical_size(part)) for name, part in _owners(found) if name not in themselves]
     return hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+
+
+def _owners(found: Anatomy) -> list[tuple[str, Part]]:
+    return [(name, part) for name, part in found.parts.items() if part.owns_weight]
 
 
 def _logical_size(part: Part) -> tuple[int, ...]:
     if part.kind == "linear":
         return weight_format(part.module).features(part.module)
+    if part.experts:
+        return tuple(size for shape in part.experts.projections.values() for size in (part.experts.count, *shape))
     weight = part.module._parameters["weight"]
     assert weight is not None
     return tuple(weight.shape)
 
 
+def _held(model: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The base's own parameters by name, also where an adapter shows another one in its place."""
+    found = attachments(model)
+    covered = {name: overlay.base for name, overlay in found.overlays.items()} if found else {}
+    return {name: covered.get(name, module._parameters[key]) for name, module, key in base_parameters(model)}
+
+
 def _sample(model: nn.Module, trained: Collection[str]) -> dict[str, dict[str, Any]]:
-    held = {name: module._parameters[key] for name, module, key in base_parameters(model)}
+    held = _held(model)
     themselves = {id(held[name]) for name in trained}  # by identity, since they may be tied to other names
     frozen = [(name, parameter) for name, parameter in held.items() if id(parameter) not in themselves]
     floating = [(name, parameter) for name, parameter in frozen if _can_sample(parameter)]

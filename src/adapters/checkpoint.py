@@ -21,7 +21,7 @@ from ..errors import CheckpointError
 from .anatomy import base_modules, base_parameters
 from .atomic import Buffer, settled, write_folder
 from .base_record import base_record
-from .peft_format import PREFIX, tensor_name
+from .peft_format import PeftFormat
 from .plan import Plan
 from .tensor_file import encoded
 
@@ -32,15 +32,6 @@ STEPS = "inarch.steps"
 VERSION = version("inarch")
 FORMAT = 1
 """Version of the record. A reader refuses a newer one."""
-
-_TASK_TYPES = {
-    # peft's name of a task: the mapping in transformers that lists the classes for it
-    "SEQ_CLS": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-    "SEQ_2_SEQ_LM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-    "CAUSAL_LM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
-    "TOKEN_CLS": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
-    "QUESTION_ANS": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
-}
 
 
 @dataclass(frozen=True)
@@ -145,17 +136,17 @@ def _record(plan: Plan, origin: Origin) -> dict[str, Any]:
 def _config(plan: Plan, record: dict[str, Any]) -> dict[str, Any]:
     peft = plan.method.peft
     modules = _trained_modules(plan) if peft else None
-    if peft is None or modules is None:
+    if peft is None or modules is None or not peft.covers(plan.method, plan.sites):
         return {"inarch": record}
-    return {
+    common = {
         "peft_type": peft.peft_type,
-        "task_type": _task_type(plan.model),
+        "task_type": PeftFormat.task_type(plan.model),
         "base_model_name_or_path": record["base"]["name"] or None,
         "inference_mode": True,
         "modules_to_save": modules or None,
         "target_modules": _target_modules(plan),
-        **peft.config(plan.method, plan.sites),
     }
+    return {key: common[key] for key in peft.common} | peft.config(plan.method, plan.sites)
 
 
 def _target_modules(plan: Plan) -> list[str]:
@@ -190,15 +181,6 @@ def _outermost_trained(name: str, trained: set[str], everything: Sequence[str]) 
         if trained.issuperset(key for key in everything if key.startswith(f"{candidate}.")):
             return candidate
     return ""
-
-
-def _task_type(model: nn.Module) -> str | None:
-    from transformers.models.auto import modeling_auto  # here, since it takes a second to import
-
-    for task, mapping in _TASK_TYPES.items():
-        if type(model).__name__ in getattr(modeling_auto, mapping).values():
-            return task
-    return None
 
 
 def _located(folder: str | Path) -> Path:
@@ -241,14 +223,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} holds no JSON object: save the adapter again.")
     return config
-
-
-def tensors_by_site(tensors: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-    """Tensors of a file grouped by site, for the tensor names ``names`` of one method; others are left out."""
-    grouped: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        for name in names:
-            site = key.removeprefix(PREFIX).removesuffix(f".{name}")
-            if key == tensor_name(site, name):
-                grouped.setdefault(site, {})[name] = tensor
-    return grouped

@@ -2,24 +2,26 @@
 
 PyTorch tells of the steps of all optimizers (``register_optimizer_step_pre_hook`` and ``..._post_hook``). An adapter is
 concerned by the steps of an optimizer that holds one of its parameters. Before a step the gradient of the penalty is
-added to the gradients, once however many batches were accumulated; after it the method is called.
+added to the gradients: once however many batches were accumulated, and after any clipping. After it the method is
+called. Where several optimizers share out one adapter's parameters, each gets the penalty's gradient for its own.
 
-A loop that changes the parameters without a step that PyTorch could tell of would leave the schedule standing still.
-It is noticed at the next forward passes in training, by the versions that PyTorch counts of every parameter.
+A loop that changes the parameters without a step that PyTorch could tell of would leave the schedule standing still. It
+is noticed in the forward passes in training, by the values of the parameters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..errors import TrainingError
 from .attachments import attachments
+from .clock import Clock as Clock
 from .method import Method
-from .step import Step
 
 if TYPE_CHECKING:
     from .adapter import Adapter
@@ -47,8 +49,10 @@ def follow(adapter: "Adapter") -> None:
 
 
 def unfollow(adapter: "Adapter") -> None:
-    """Stop following."""
+    """Stop following; with the last adapter the hooks on optimizers go."""
     _followed.discard(adapter)
+    while _hooks and not _followed:
+        _hooks.pop().remove()
 
 
 def watch(model: nn.Module) -> None:
@@ -66,35 +70,15 @@ def unwatch(model: nn.Module) -> None:
         del model._forward_pre_hooks[key]
 
 
-class Clock:
-    """What an adapter with a lifecycle knows of time.
-
-    Attributes:
-        steps: Optimizer steps so far.
-    """
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._hidden = 0
-        self._version: int | None = None
-
-    def note(self, adapter: "Adapter") -> None:
-        """The parameters were changed in a way that is known."""
-        self._hidden = 0
-        self._version = _version(adapter)
-
-    def check(self, adapter: "Adapter") -> None:
-        """Compare the parameters with what is known of them.
-
-        Raises:
-            TrainingError: They were changed ``HIDDEN_STEPS`` times without a step that was seen.
-        """
-        version = _version(adapter)
-        if version == self._version:
-            return
-        self._hidden += self._version is not None
-        self._version = version
-        if self._hidden >= HIDDEN_STEPS:
+def _refuse_hidden_steps(model: nn.Module, args: Any) -> None:
+    if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
+        return
+    found = attachments(model)
+    for adapter in found.adapters.values() if found else ():
+        if adapter.clock is None or not adapter.enabled:
+            continue
+        adapter.clock.look(adapter.parameters())
+        if adapter.clock.hidden >= HIDDEN_STEPS:
             raise TrainingError(
                 f'The parameters of the adapter "{adapter.name}" change, but no optimizer step is seen: '
                 f"{adapter.method.name} follows torch.optim.Optimizer.step and would stand still. Train with an "
@@ -102,50 +86,64 @@ class Clock:
             )
 
 
-def _version(adapter: "Adapter") -> int:
-    return next(adapter.parameters())._version
-
-
-def _refuse_hidden_steps(model: nn.Module, args: Any) -> None:
-    if torch.compiler.is_compiling() or not (model.training and torch.is_grad_enabled()):
-        return
-    found = attachments(model)
-    for adapter in found.adapters.values() if found else ():
-        if adapter.clock is not None and adapter.enabled:
-            adapter.clock.check(adapter)
-
-
-def _concerned(optimizer: torch.optim.Optimizer) -> Iterator["Adapter"]:
-    held: set[int] | None = None
+def _concerned(optimizer: Optimizer) -> Iterator[tuple["Adapter", Clock, list[nn.Parameter]]]:
+    """The adapters that a step of ``optimizer`` concerns, with those of their parameters that it holds."""
+    everything = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for adapter in list(_followed):
-        if held is None:
-            held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        if adapter.enabled and not adapter.merged and any(id(parameter) in held for parameter in adapter.parameters()):
-            yield adapter
+        held = [parameter for parameter in adapter.parameters() if id(parameter) in everything]
+        if held and adapter.clock is not None and adapter.enabled and not adapter.merged:
+            yield adapter, adapter.clock, held
 
 
-def _before_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    for adapter in _concerned(optimizer):
-        with torch.enable_grad():
-            penalty = adapter.method.penalty(adapter.modules)
-        if penalty is not None:
-            _add_gradient(penalty, [parameter for parameter in adapter.parameters() if parameter.grad is not None])
+def _before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for adapter, clock, held in _concerned(optimizer):
+        if not clock.begins(optimizer):
+            continue
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer itself
+        if closure is None:
+            _add_penalty(adapter, held, getattr(optimizer, "grad_scale", None))
+            continue
+        again = _with_penalty(closure, adapter, held, clock)
+        args, kwargs = ((args[0], again, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": again})
+    return args, kwargs
 
 
-def _add_gradient(penalty: torch.Tensor, parameters: list[nn.Parameter]) -> None:
-    gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None and parameter.grad is not None:
-            parameter.grad = parameter.grad + gradient
+def _with_penalty(
+    closure: Callable[[], Any], adapter: "Adapter", held: list[nn.Parameter], clock: Clock
+) -> Callable[[], Any]:
+    """A closure that computes the gradients within the step, with the penalty's added."""
+
+    def with_penalty() -> Any:
+        loss = clock.within(closure)
+        _add_penalty(adapter, held, None)
+        return loss
+
+    return with_penalty
 
 
-def _after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    for adapter in _concerned(optimizer):
-        clock = adapter.clock
-        assert clock is not None
-        clock.steps += 1
+def _add_penalty(adapter: "Adapter", held: list[nn.Parameter], scale: Any) -> None:
+    """Add the gradient of the method's penalty, times the ``scale`` of gradients that an optimizer unscales itself."""
+    if all(parameter.grad is None for parameter in held):
+        return
+    with torch.enable_grad():
+        penalty = adapter.method.penalty(adapter.modules)
+    if penalty is None:
+        return
+    gradients = torch.autograd.grad(penalty if scale is None else penalty * scale, held, allow_unused=True)
+    for parameter, gradient in zip(held, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    skipped = getattr(optimizer, "found_inf", None)  # a GradScaler's, where the optimizer skips the step itself
+    for adapter, clock, held in _concerned(optimizer):
+        if not clock.ends(optimizer) or (skipped is not None and bool(skipped)):
+            continue
+        step = clock.count(optimizer, held)
+        if step is None:
+            continue
         with torch.no_grad():
-            changed = adapter.method.after_step(adapter.modules, Step(clock.steps, optimizer))
+            changed = adapter.method.after_step(adapter.modules, step)
         if changed is not None:
             adapter.become(changed)
-        clock.note(adapter)

@@ -1,5 +1,6 @@
 """Merging: an adapter's deltas laid over the base parameters, and taken away again."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from torch import nn
 from ..errors import MergeError, shortened
 from .attachments import Attachments
 from .model_adapter import ModelAdapter
-from .overlay import Merged
+from .output_adapter import OutputAdapter
+from .overlay import Merged, Replaced, Trained
+from .site import Site
 from .site_adapter import SiteAdapter
 
 if TYPE_CHECKING:
@@ -23,11 +26,12 @@ def merge(adapter: "Adapter", modules: Mapping[str, SiteAdapter], attachments: A
         MergeError: It cannot be merged; the model is untouched.
     """
     _refuse_state(adapter, attachments, keep_base=keep_base)
-    themselves = [module for module in modules.values() if isinstance(module, ModelAdapter)]
-    if themselves:
-        themselves[0].merge()
+    whole = next((module for module in modules.values() if isinstance(module, ModelAdapter)), None)
+    if whole is not None:
+        _merge_whole(adapter, whole, attachments)
         return
     changes = [(site, part, module) for site, module in modules.items() for part in _parts(adapter, site, module)]
+    _refuse_order(adapter, attachments)
     names = [f"{site}.{part}" for site, part, _ in changes]
     _refuse_tied(adapter, names)
     for overlay, (_, part, module) in zip(attachments.cover(adapter.model, names), changes, strict=True):
@@ -42,13 +46,23 @@ def unmerge(adapter: "Adapter", attachments: Attachments) -> None:
     """
     if not adapter.merged:
         raise MergeError(f'The adapter "{adapter.name}" is not merged: there is nothing to unmerge.')
-    for module in adapter.modules.values():
-        if isinstance(module, ModelAdapter):
-            module.unmerge()
     for overlay in attachments.of(adapter.name):
-        if isinstance(overlay.layers[adapter.name], Merged):
+        if not isinstance(overlay.layers[adapter.name], Trained):
             overlay.take(adapter.name)
     attachments.prune()
+
+
+def _merge_whole(adapter: "Adapter", whole: ModelAdapter, attachments: Attachments) -> None:
+    """Lay what an adapter of a whole model makes of the base parameters over them."""
+    merged = whole.merged()
+    whole.turn(False)
+    try:
+        _refuse_tied(adapter, list(merged))
+    except MergeError:
+        whole.turn(True)
+        raise
+    for overlay, value in zip(attachments.cover(adapter.model, list(merged)), merged.values(), strict=True):
+        overlay.put(adapter.name, Replaced(nn.Parameter(value, requires_grad=False)))
 
 
 def _refuse_state(adapter: "Adapter", attachments: Attachments, *, keep_base: bool) -> None:
@@ -89,3 +103,34 @@ def _refuse_tied(adapter: "Adapter", names: list[str]) -> None:
                 f"{' and '.join(same)} are one tied weight: merging would change both, and the adapter changes only "
                 "one. Leave the adapter unmerged, or untie the weight before attaching."
             )
+
+
+def _refuse_order(adapter: "Adapter", attachments: Attachments) -> None:
+    """Refuse to move ``adapter`` below an earlier adapter of the same module whose change depends on the output."""
+    sites = {site.name: site for site in adapter.sites}
+    for other in itertools.takewhile(lambda other: other is not adapter, attachments.adapters.values()):
+        if other.merged or not other.enabled:
+            continue
+        for name in other.modules.keys() & sites.keys():
+            if not _only_adds(other.modules[name], sites[name]):
+                raise MergeError(
+                    f'The adapter "{other.name}" ({other.method.name}) was attached before "{adapter.name}" at {name} '
+                    f"and changes what it adds there: merge or detach {other.name} first."
+                )
+
+
+def _only_adds(module: SiteAdapter, site: Site) -> bool:
+    """Whether what an adapter adds to an output does not depend on that output, so that the order does not matter."""
+    if not isinstance(module, OutputAdapter) or site.kind != "linear":
+        return False
+    generator = torch.Generator().manual_seed(0)  # the model's own random numbers are not to be used up
+    x = torch.randn(2, site.in_features, generator=generator).to(site.device, site.dtype)
+    y = torch.randn(2, site.out_features, generator=generator).to(site.device, site.dtype)
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            added, alone = module.forward(x, y) - y, module.forward(x, torch.zeros_like(y))
+    finally:
+        module.train(was_training)
+    return torch.allclose(added, alone, rtol=1e-3, atol=1e-5)

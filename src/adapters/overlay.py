@@ -16,11 +16,15 @@ from .site_adapter import SiteAdapter, WeightDelta
 
 
 @dataclass
-class Trained:
-    """A layer that replaces the parameter by a trainable copy."""
+class Replaced:
+    """A layer that shows another parameter in the place of the base's."""
 
     parameter: nn.Parameter
     shown: bool = True
+
+
+class Trained(Replaced):
+    """A layer that shows a trainable copy."""
 
 
 @dataclass
@@ -55,9 +59,9 @@ class Overlay:
     def __init__(self, places: Sequence[tuple[nn.Module, str]]) -> None:
         self.places = list(places)
         self.base = self._current()
-        self.layers: dict[str, Trained | Merged] = {}
+        self.layers: dict[str, Replaced | Merged] = {}
 
-    def put(self, owner: str, layer: Trained | Merged) -> None:
+    def put(self, owner: str, layer: Replaced | Merged) -> None:
         """Lay ``layer`` on top, for the adapter ``owner``."""
         self._keep()
         self.layers[owner] = layer
@@ -91,7 +95,7 @@ class Overlay:
     def _keep(self) -> None:
         """Note what the module holds now: ``model.to(...)`` may have put a new Parameter in the place of ours."""
         visible = [layer for layer in self.layers.values() if layer.shown]
-        if visible and isinstance(visible[-1], Trained):
+        if visible and isinstance(visible[-1], Replaced):
             visible[-1].parameter = self._current()
 
     def _show(self) -> None:
@@ -99,7 +103,7 @@ class Overlay:
         self._follow(before)
         self._hold(self.base)
         for layer in self.layers.values():
-            if isinstance(layer, Trained) and layer.shown:
+            if isinstance(layer, Replaced) and layer.shown:
                 self._hold(layer.parameter)
             elif isinstance(layer, Merged) and layer.shown:
                 # A delta may depend on the weight below it, so the module holds that one while the delta is asked for.
@@ -111,7 +115,7 @@ class Overlay:
 
     def _follow(self, shown: nn.Parameter) -> None:
         """Move what is set aside to where the model was moved in the meantime, as the model itself would have been."""
-        hidden = [self.base, *(layer.parameter for layer in self.layers.values() if isinstance(layer, Trained))]
+        hidden = [self.base, *(layer.parameter for layer in self.layers.values() if isinstance(layer, Replaced))]
         for parameter in hidden:
             if parameter.device != shown.device or parameter.dtype != shown.dtype:
                 parameter.data = parameter.data.to(shown.device, shown.dtype)

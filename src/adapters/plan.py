@@ -66,13 +66,9 @@ class Plan:
 
     def tensors_of(self, adapters: Mapping[str, SiteAdapter]) -> dict[str, Tensor]:
         """The tensors of built adapters under their names in a checkpoint; memory is shared."""
-        names = self.method.peft.tensors if self.method.peft else None
+        named = self.method.peft.file_name if self.method.peft else tensor_name
         states = ((site, adapter.state_dict()) for site, adapter in adapters.items())
-        return {
-            tensor_name(site, names.get(key, key) if names else key): tensor
-            for site, state in states
-            for key, tensor in state.items()
-        }
+        return {named(site, key): tensor for site, state in states for key, tensor in state.items()}
 
     def report(self) -> Report:
         """The plan in numbers; the adapters are built without memory to count their parameters."""

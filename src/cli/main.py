@@ -11,9 +11,11 @@ import typer
 from .. import __version__
 from ..errors import InarchError
 from ..registry import PluginWarning, registry
+from .check import check
 from .doctor import doctor
 from .eval import evaluate
 from .methods import methods
+from .new_method import new_method
 from .plan import plan
 from .plugins import plugins
 from .train import train
@@ -35,7 +37,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(_options)
-    for command in (doctor, methods, plan, plugins, train):
+    for command in (check, doctor, methods, new_method, plan, plugins, train):
         app.command()(command)
     app.command("eval")(evaluate)
     registry().add_commands(app)

@@ -4,7 +4,7 @@ A plugin is a module with functions marked ``@inarch.hookimpl``, named by an ent
 function is given something to register with, and returns nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -29,6 +29,13 @@ class HookSpecs:
     @hookspec
     def register_methods(self, register: "Callable[[type[Method]], None]") -> None:
         """Bring fine-tuning methods: ``register(LoRA)``."""
+
+    @hookspec
+    def register_families(self, register: "Callable[[str, Callable[[], Iterable[type[Method]]]], None]") -> None:
+        """Bring methods named ``<family>/...`` that take long to make: ``register("peft", every_method)``.
+
+        They are made when one of them, or the list of all, is first asked for.
+        """
 
     @hookspec
     def register_formats(self, register: "Callable[[type[nn.Module], WeightFormat], None]") -> None:

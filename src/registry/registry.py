@@ -4,8 +4,8 @@ import dataclasses
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from ..adapters import Method, Origin
 from ..errors import DuplicateNameError, InvalidPluginError, MissingPluginError, UnknownNameError, suggestion
 from ..quant import WeightFormat, weight_format
+from .abilities import abilities
 from .discovery import DISABLE, EXTRA, discover
 from .hookspecs import PROJECT, HookSpecs
 from .plugin import Plugin, PluginWarning
@@ -32,6 +33,7 @@ class MethodInfo:
         distribution: The package that brought it.
         version: Version of that package.
         peft_type: What peft calls it, for a method whose checkpoints peft can read; else empty.
+        method: The method itself.
     """
 
     name: str
@@ -41,10 +43,17 @@ class MethodInfo:
     distribution: str
     version: str
     peft_type: str
+    method: type[Method] = field(repr=False)
+
+    @property
+    def supports(self) -> Mapping[str, Any]:
+        """What it can do besides training, such as merging; asked when it is read, since some methods have to try."""
+        return abilities(self.method)
 
     def to_dict(self) -> dict[str, Any]:
         """The method as JSON types."""
-        return dataclasses.asdict(self)
+        told = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "method"}
+        return told | {"supports": dict(self.supports)}
 
 
 class Registry:
@@ -54,14 +63,18 @@ class Registry:
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(HookSpecs)
         self._brought: dict[str, dict[str, list[tuple[Any, Plugin]]]] = {}
+        self._families: dict[str, tuple[Callable[[], Iterable[type[Method]]], Plugin]] = {}
+        self._of_families: list[str] = []
         self.plugins = discover()
         for plugin in self.plugins:
             self._admit(plugin)
         self._call("register_methods", register=self._register_method)
+        self._call("register_families", register=self._register_family)
         self._call("register_formats", register=self._register_format)
 
     def methods(self) -> dict[str, MethodInfo]:
         """Every method that can be attached, by name."""
+        self._make_families()
         return {
             name: _method_info(*found[0]) for name, found in sorted(self._kind("method").items()) if len(found) == 1
         }
@@ -82,7 +95,7 @@ class Registry:
         Raises:
             MissingPluginError: There is none.
         """
-        for name in self.methods():
+        for name in [*self._kind("method"), *self._make_families()]:
             method = self.method(name)
             if method.peft is not None and method.peft.peft_type == peft_type:
                 return method
@@ -133,6 +146,9 @@ class Registry:
             DuplicateNameError: Two plugins registered something.
         """
         found = self._kind(kind).get(name, [])
+        if not found and kind == "method":
+            self._make_families()
+            found = self._kind(kind).get(name, [])
         if len(found) > 1:
             origins = " and ".join(plugin.origin for _, plugin in found)
             raise DuplicateNameError(
@@ -203,6 +219,27 @@ class Registry:
 
         return register
 
+    def _register_family(self, plugin: Plugin) -> Callable[[str, Callable[[], Iterable[type[Method]]]], None]:
+        def register(family: str, make: Callable[[], Iterable[type[Method]]]) -> None:
+            self._families[family] = (make, plugin)
+            plugin.provides.append(f"methods {family}/...")
+
+        return register
+
+    def _make_families(self) -> list[str]:
+        """Make the methods that nobody has asked for yet, and name those that have been made."""
+        while self._families:
+            family, (make, plugin) = self._families.popitem()
+            try:
+                for method in make():
+                    self._bring("method", method, Method, plugin)
+                    self._of_families.append(method.name)
+            except Exception as error:  # whatever a stranger's family raises must not stop the others
+                plugin.state, plugin.reason = "failed", f"methods {family}/...: {type(error).__name__}: {error}"
+                self._withdraw(plugin)
+                self._warn(plugin)
+        return self._of_families
+
     def _register_format(self, plugin: Plugin) -> Callable[[type[nn.Module], WeightFormat], None]:
         def register(module_type: type[nn.Module], stored: WeightFormat) -> None:
             if not isinstance(stored, WeightFormat):
@@ -242,9 +279,9 @@ def _require_method(method: type[Method]) -> None:
     if parameters is None or not parameters.frozen:
         raise InvalidPluginError(f"{method.__name__} is no dataclass: put @dataclass(frozen=True, kw_only=True).")
     without_default = [
-        field.name
-        for field in dataclasses.fields(method)
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        each.name
+        for each in dataclasses.fields(method)
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
     ]
     if without_default:
         raise InvalidPluginError(f"{method.__name__}.{without_default[0]} has no default: every setting needs one.")
@@ -259,4 +296,5 @@ def _method_info(method: type[Method], plugin: Plugin) -> MethodInfo:
         distribution=plugin.distribution,
         version=plugin.version,
         peft_type=method.peft.peft_type if method.peft else "",
+        method=method,
     )

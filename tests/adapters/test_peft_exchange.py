@@ -116,7 +116,7 @@ def test_the_config_is_what_peft_expects(tmp_path: Path) -> None:
         assert peft.LoraConfig.from_pretrained(tmp_path / "adapter").r == 4
 
 
-@pytest.mark.parametrize("option", [{"use_dora": True}, {"bias": "all"}, {"lora_bias": True}])
+@pytest.mark.parametrize("option", [{"init_lora_weights": "olora"}, {"bias": "all"}, {"lora_bias": True}])
 def test_options_that_change_the_function_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
     family = FAMILIES["bert"]
     write_with_peft(family, tmp_path / "adapter", **option)

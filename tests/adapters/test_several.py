@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import inarch
-from inarch import CheckpointError, ConfigError, PlanError, UnknownNameError, WrongBaseError
+from inarch import CheckpointError, ConfigError, MergeError, PlanError, UnknownNameError, WrongBaseError
 
 from families import FAMILIES, assert_same, logits, perturb, snapshot
 from scaling import Scale
@@ -127,3 +127,18 @@ def test_a_bundle_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
     assert_same(before, snapshot(other))
     with pytest.raises(CheckpointError, match="load a single adapter"):
         inarch.load_bundle(fresh, tmp_path / "bundle" / "low")
+
+
+def test_merging_keeps_the_order_or_is_refused() -> None:
+    model = GPT2.model().double()
+    scale = inarch.attach(model, Scale(), name="scale")
+    lora = inarch.attach(model, "lora", name="lora")
+    more = inarch.attach(model, "lora", name="more")
+    for seed, adapter in enumerate([scale, lora, more]):
+        perturb(adapter, seed=seed)
+    with pytest.raises(MergeError, match=r'"scale" .* was attached before "lora"'):
+        lora.merge()
+    scale.detach()
+    answer = logits(model, GPT2.batch())
+    more.merge()  # below lora, which only adds
+    torch.testing.assert_close(logits(model, GPT2.batch()), answer, rtol=0, atol=1e-10)

@@ -1,0 +1,1 @@
+"""Every architecture that transformers can build, at tiny size, against every method."""

@@ -1,0 +1,162 @@
+"""(IA)3: infused adapter by inhibiting and amplifying inner activations (Liu et al. 2022, arXiv:2205.05638)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import inarch
+from inarch import (
+    CheckpointError,
+    InputAdapter,
+    Method,
+    OutputAdapter,
+    PeftFormat,
+    Site,
+    SiteAdapter,
+    WeightDelta,
+    matches_name,
+)
+
+
+class ScaledOutput(OutputAdapter):
+    """``y' = l * y``, a factor for each feature; ``ia3_l`` is (out_features, 1), or (1, channels, 1, ...).
+
+    It starts at one. The product is taken in the precision of ``l``, so that small changes of it are not rounded away.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.site = site
+        linear = site.kind == "linear"
+        shape = (site.out_features, 1) if linear else (1, site.out_features, *[1] * (_weight(site).dim() - 2))
+        self.ia3_l = nn.Parameter(torch.ones(shape, device=site.device))
+        self.linear = linear
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The base output, scaled."""
+        factor = self.ia3_l.flatten() if self.linear else self.ia3_l
+        return (y * factor).to(y.dtype)
+
+    def delta(self) -> WeightDelta:
+        """``(l - 1) * W``, row by row, and ``(l - 1) * b``."""
+        site, change = self.site, self.ia3_l.flatten() - 1
+        bias = site.module.bias
+        if self.linear:
+            weight = change[:, None] * site.weight().to(change.dtype)
+        else:
+            weight = _weight(site).detach().to(change.dtype) * _over_kernel(change, site.module)
+        return WeightDelta(weight, change * bias.detach().to(change.dtype) if isinstance(bias, Tensor) else None)
+
+
+class ScaledInput(InputAdapter):
+    """``x' = l * x`` before a linear map; ``ia3_l`` is (1, in_features) and starts at one."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.site = site
+        self.ia3_l = nn.Parameter(torch.ones(1, site.in_features, device=site.device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The input, scaled."""
+        return (x * self.ia3_l.flatten()).to(x.dtype)
+
+    def delta(self) -> WeightDelta:
+        """``W * (l - 1)``, column by column."""
+        return WeightDelta((self.ia3_l - 1) * self.site.weight().to(self.ia3_l.dtype))
+
+
+def _weight(site: Site) -> Tensor:
+    weight = site.module.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _over_kernel(change: Tensor, convolution: nn.Module) -> Tensor:
+    """A vector over a convolution's output channels, in the shape that its weight is multiplied by."""
+    weight, groups = convolution.weight, convolution.groups
+    assert isinstance(weight, Tensor)
+    assert isinstance(groups, int)
+    if convolution.transposed:  # (in_channels, out_channels / groups, ...): each group of rows has its own channels
+        change = change.view(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+    else:
+        change = change[:, None]
+    return change.view(*change.shape, *[1] * (weight.dim() - 2))
+
+
+class IA3InPeft(PeftFormat):
+    """(IA)3 as peft writes it."""
+
+    peft_type = "IA3"
+    tensors = {"ia3_l": "ia3_l"}  # noqa: RUF012
+
+    def config(self, method: Method, sites: Sequence[Site]) -> dict[str, Any]:
+        """The entries of peft's ``IA3Config``; modules are named in full, since peft tells the two kinds by name."""
+        assert isinstance(method, IA3)
+        return {
+            "target_modules": [site.name for site in sites],
+            "feedforward_modules": [site.name for site in sites if method.scales_input(site)],
+            "fan_in_fan_out": False,
+        }
+
+    def method(self, config: Mapping[str, Any], shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> "IA3":
+        """The settings: the modules by name."""
+        given = config.get("feedforward_modules") or []
+        feedforward = tuple(site for site in shapes if _names_for_peft(given, site))
+        convolutions = [site for site in feedforward if len(shapes[site].get("ia3_l", ())) > 2]
+        if convolutions:
+            raise CheckpointError(
+                f"The checkpoint scales the input of {convolutions[0]}, a convolution, and the method ia3 scales those "
+                "of linear maps only: load it with peft."
+            )
+        return IA3(targets=tuple(shapes), feedforward=feedforward)
+
+
+def _names_for_peft(given: str | Sequence[str], site: str) -> bool:
+    """Whether peft takes a module for one of ``feedforward_modules``: a pattern of whole names, or endings of them."""
+    return bool(re.fullmatch(given, site)) if isinstance(given, str) else any(site.endswith(name) for name in given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IA3(Method):
+    """k = l_k * (W_k x), v = l_v * (W_v x) and y = W_down (l_ff * h), with the vectors l trained and the model frozen.
+
+    Liu et al. 2022, arXiv:2205.05638, section 3.3. A projection that gives queries, keys and values as one is scaled as
+    a whole, queries too, as peft does: their layout differs from model to model. Scaling a query is scaling the key it
+    meets, so this adds parameters and hardly any function. Fused experts are left out: their inner activations pass no
+    module. A model without such parts has the outputs of all its linear maps and convolutions scaled.
+
+    Attributes:
+        feedforward: Those of the targets (roles, names or globs) whose input is scaled instead of their output.
+    """
+
+    name = "ia3"
+    accepts = ("linear", "convolution")
+    otherwise = ("@linear", "@convolution")
+    peft = IA3InPeft()
+
+    targets: tuple[str, ...] = ("@attention.key", "@attention.value", "@mlp.down")
+    feedforward: tuple[str, ...] = ("@mlp.down",)
+
+    def build(self, site: Site) -> SiteAdapter:
+        """The vector of one site."""
+        if not self.scales_input(site):
+            return ScaledOutput(site)
+        self.require(site.kind == "linear", "feedforward", f"{site.name} is a {site.kind}, and only linear maps can be")
+        return ScaledInput(site)
+
+    def scales_input(self, site: Site) -> bool:
+        """Whether the input of a site is scaled."""
+        return any(
+            target[1:] in site.roles if target.startswith("@") else matches_name(site.name, target)
+            for target in self.feedforward
+        )
+
+
+@inarch.hookimpl
+def register_methods(register: Any) -> None:
+    """Bring (IA)3."""
+    register(IA3)

@@ -1,0 +1,65 @@
+"""PiSSA: principal singular values and vectors adaptation (Meng et al. 2024, arXiv:2404.02948)."""
+
+import torch
+from torch import Tensor
+
+from inarch import Site, WeightDelta
+
+from .convolution import ConvolutionLowRank
+from .low_rank import LowRank
+from .path import LowRankPath, base_weight, product
+
+
+class Principal(LowRankPath):
+    """``y' = y + scale (B A - B0 A0) x``, added to the class of a low-rank path.
+
+    Equations 2 to 4 of the paper: A and B start as A0 and B0, the largest singular values of the weight W with their
+    vectors, so that ``scale B0 A0`` is its best approximation of this rank, and what is left of W is frozen. W itself
+    stays as it is; A0 and B0 are kept beside A and B, and saved with them, so that no file depends on an SVD.
+    """
+
+    start_a: Tensor
+    start_b: Tensor
+
+    def decompose(self, site: Site) -> None:
+        """Start at the largest singular values of the base weight."""
+        if site.device.type != "meta":
+            with torch.no_grad():
+                _principal(base_weight(site), self.lora_A, self.lora_B, self.scale)
+        self.register_buffer("start_a", self.lora_A.detach().clone())
+        self.register_buffer("start_b", self.lora_B.detach().clone())
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The base output with the change of the low-rank path added."""
+        change = self.path(self.dropped(x), self.lora_A, self.lora_B) - self.path(x, self.start_a, self.start_b)
+        return torch.add(y, change, alpha=self.scale)
+
+    def delta(self) -> WeightDelta:
+        """``scale (B A - B0 A0)``."""
+        change = product(self.lora_B, self.lora_A) - product(self.start_b, self.start_a)
+        return WeightDelta(weight=self.scale * change)
+
+
+class PrincipalLowRank(Principal, LowRank):
+    """PiSSA beside a linear map."""
+
+    def __init__(self, site: Site, rank: int, scale: float, dropout: float) -> None:
+        super().__init__(site, rank, scale, dropout)
+        self.decompose(site)
+
+
+class PrincipalConvolution(Principal, ConvolutionLowRank):
+    """PiSSA beside a convolution."""
+
+    def __init__(self, site: Site, rank: int, scale: float, dropout: float) -> None:
+        super().__init__(site, rank, scale, dropout)
+        self.decompose(site)
+
+
+def _principal(weight: Tensor, A: Tensor, B: Tensor, scale: float) -> None:
+    """Write the largest singular values of ``weight``, split evenly, with their vectors into A and B."""
+    rank = A.shape[0]
+    left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    root = (values[:rank] / scale).sqrt()
+    A.copy_((root[:, None] * right[:rank]).view(A.shape))
+    B.copy_((left[:, :rank] * root).view(B.shape))

@@ -1,0 +1,168 @@
+"""The adapter: peft's layers under Inarch's contract."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import inarch
+from inarch import MergeError, ModelAdapter, PlanError, Site
+
+from .injection import Injection
+from .library import BaseTuner, quiet
+from .skeleton import meta_copy, sharing_copy
+
+
+class PeftAdapter(ModelAdapter):
+    """Whatever a method of peft's adds to one model.
+
+    Until it is inserted it stands for an injection into a copy of the model without weights, which tells names, shapes
+    and errors.
+
+    Args:
+        name: The method's name.
+        model: The model's site.
+        targets: The sites that are to be adapted.
+        configure: Makes peft's configuration; a new one at each call, since peft writes to it.
+    """
+
+    def __init__(self, name: str, model: Site, targets: Sequence[Site], configure: Callable[[], Any]) -> None:
+        super().__init__()
+        self._name = name
+        self._model = [model.module]  # in a list, so that the model is no part of the adapter
+        self._targets = tuple(target.name for target in targets)
+        self._configure = configure
+        self._injection = self._rehearsed()
+
+    def settings(self) -> dict[str, Any]:
+        """peft's configuration as JSON types, as the injection filled it in."""
+        return self._injection.settings()
+
+    @property
+    def tuner(self) -> Any:
+        """peft's tuner."""
+        return self._injection.tuner
+
+    def insert(self, name: str) -> None:
+        """Inject into the model itself."""
+        self._injection = injected(self._name, self._model[0], self._configure)
+        self._injection.route()
+
+    def remove(self) -> None:
+        """Undo it."""
+        self._injection.show(False)
+
+    def turn(self, on: bool) -> None:
+        """Undo it for a while, or redo it."""
+        self._injection.show(on)
+
+    def beside(self) -> nn.Module | None:
+        """peft's prompt encoder, or what its layers share."""
+        return self._injection.beside
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """peft's parameters, wherever they lie."""
+        yield from self._injection.own_parameters().items()
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The tensors of a checkpoint under peft's names."""
+        return self._injection.tensors()
+
+    def merged(self) -> Mapping[str, Tensor]:
+        """The base parameters with the adapter merged into them, as peft merges; the model is untouched.
+
+        peft merges in place. So a copy merges, which shares the weights and has only those as its own that are adapted.
+        """
+        injection = self._injection
+        if not isinstance(injection.tuner, BaseTuner):
+            raise MergeError(f"{self._name} cannot be merged: its function is no change of the base weights.")
+        with injection.showing(True):
+            layers = [module for module in injection.own_modules() if hasattr(module, "base_layer")]
+            adapted = frozenset(id(p) for layer in layers for p in layer.base_layer.parameters())
+            twin = sharing_copy(injection.peft_model, adapted, kept=inarch.adapters(injection.model).values())
+        try:
+            with quiet(), torch.no_grad():
+                plain = twin.merge_and_unload(safe_merge=True)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise MergeError(f"{self._name} cannot be merged: peft says {said(error)}.") from error
+        return self._changed(plain)
+
+    def _changed(self, merged: nn.Module) -> dict[str, Tensor]:
+        with self._injection.showing(False):
+            base = dict(self._model[0].named_parameters())
+        found = dict(merged.named_parameters())
+        odd = sorted(base.keys() ^ found.keys())
+        if odd:
+            raise MergeError(f"{self._name} cannot be merged: peft's merged model differs in its parameters {odd[0]}.")
+        changed = {name: value.data for name, value in found.items() if value.data_ptr() != base[name].data_ptr()}
+        for name, value in changed.items():
+            if value.shape != base[name].shape or value.dtype != base[name].dtype or not value.is_floating_point():
+                raise MergeError(f"{self._name} cannot be merged: peft would store {name} in another format.")
+        return {name: value for name, value in changed.items() if not torch.equal(value, base[name])}
+
+    def _rehearsed(self) -> Injection:
+        injection = rehearsed(self._name, self._model[0], self._configure)
+        self._require_targets(injection)
+        return injection
+
+    def _require_targets(self, injection: Injection) -> None:
+        """Refuse an injection that left targets out.
+
+        Raises:
+            PlanError: It did; it is undone.
+        """
+        with injection.showing(False):
+            before = {name: injection.model.get_submodule(name) for name in self._targets}
+        left_out = [name for name, module in before.items() if injection.model.get_submodule(name) is module]
+        if left_out or not injection.own_parameters():
+            injection.show(False)
+            kinds = sorted({type(before[name]).__name__ for name in left_out})
+            raise PlanError(
+                f"{self._name} cannot be attached to this {type(injection.model).__name__}: peft leaves "
+                f"{shortened(left_out)} as it is ({', '.join(kinds)}). Leave it out of the targets."
+            )
+
+
+def rehearsed(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:
+    """An injection into a copy: without weights, or with the model's own where peft reads them to begin with.
+
+    Raises:
+        PlanError: peft refuses.
+    """
+    without_weights = any(parameter.is_meta for parameter in model.parameters())
+    with torch.random.fork_rng():  # it draws no number that the injection itself would have drawn
+        if without_weights or not configure().is_prompt_learning:
+            try:
+                return injected(method, meta_copy(model), configure)
+            except PlanError:
+                if without_weights:
+                    raise
+        return injected(method, sharing_copy(model), configure)
+
+
+def injected(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:
+    """An injection into ``model``.
+
+    Raises:
+        PlanError: peft refuses; the model is as it was.
+    """
+    config = configure()
+    try:
+        return Injection(model, config)
+    except Exception as error:  # peft raises all kinds, from its checks and from what goes wrong without one
+        raise PlanError(
+            f"{method} cannot be attached to this {type(model).__name__}: peft says {said(error)}."
+        ) from error
+
+
+def said(error: BaseException) -> str:
+    """What an error of peft's says, in one line."""
+    return ": ".join(part for part in (type(error).__name__, " ".join(str(error).split()).rstrip(".")) if part)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "everything"

@@ -1,0 +1,42 @@
+"""peft, imported and called without its noise."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+with warnings.catch_warnings():
+    # transformers and peft warn of one another's deprecations when they are imported.
+    warnings.simplefilter("ignore")
+    import peft
+    from peft.config import PromptLearningConfig
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+    from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
+__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "tuners"]
+
+
+def configs() -> dict[str, Any]:
+    """The configurations of the installed peft by their types."""
+    return {str(key.value): config for key, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+
+
+def tuners() -> dict[str, Any]:
+    """The tuners of the installed peft, or the prompt encoders, by their types."""
+    return {str(key.value): tuner for key, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out the warnings that peft's own code gives inside a ``with`` block; others go on as they are.
+
+    They tell of choices that peft makes by itself (the layout of transformers' Conv1D weights), and of what it uses
+    that is deprecated in transformers.
+    Those of a setting that matches nothing (``RuntimeWarning``) are errors: nobody would see that it has no effect.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"peft\.")
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+        warnings.filterwarnings("error", category=RuntimeWarning, module=r"peft\.")
+        yield

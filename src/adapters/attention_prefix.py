@@ -1,0 +1,154 @@
+"""The keys and values that stand before a sequence, in whatever layout an attention computes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import ModelError
+from .slot import Slot
+
+KEY = "attention"
+"""Name of the attention seam in the slots."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values before the sequence, of every adapter that is on at one attention.
+
+    Attributes:
+        keys: Shape (rows, length, key_features), where rows is 1 for a prefix that every row of the batch shares.
+        values: Shape (rows, length, value_features).
+        hidden: Which of them a row does not have, boolean of shape (rows, length); ``None`` if each has all.
+        where: Name of the attention in the model, for messages.
+    """
+
+    keys: Tensor
+    values: Tensor
+    hidden: Tensor | None
+    where: str
+
+    @property
+    def length(self) -> int:
+        """How many keys there are."""
+        return self.keys.shape[1]
+
+    def keys_like(self, key: Tensor) -> Tensor:
+        """The keys in the layout of ``key``, shape (..., positions, head size): (..., length, head size)."""
+        return self.keys_in(key.shape[:-2], key.shape[-1]).to(key.dtype)
+
+    def values_like(self, value: Tensor) -> Tensor:
+        """The values in the layout of ``value``, as ``keys_like``."""
+        return self.values_in(value.shape[:-2], value.shape[-1]).to(value.dtype)
+
+    def keys_in(self, axes: torch.Size, size: int) -> Tensor:
+        """The keys as (``*axes``, length, ``size``); the axes are batch and heads, together or apart."""
+        return self._laid_out(self.keys, axes, size, "keys")
+
+    def values_in(self, axes: torch.Size, size: int) -> Tensor:
+        """The values as (``*axes``, length, ``size``)."""
+        return self._laid_out(self.values, axes, size, "values")
+
+    def mask(self, mask: Tensor) -> Tensor:
+        """An attention mask with the prefix on its left: ``True`` in a boolean one, 0 in an additive, 1 in a counting.
+
+        Args:
+            mask: Shape (batch, ..., queries, keys), or (batch, keys); an axis may be 1.
+        """
+        shown = True if mask.dtype == torch.bool else 0.0 if mask.is_floating_point() else 1
+        if self.hidden is None:
+            return functional.pad(mask, (self.length, 0), value=shown)
+        rows = max(mask.shape[0], len(self.hidden))
+        left = mask.new_full((rows, *mask.shape[1:-1], self.length), shown)
+        unseen = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
+        left = left.masked_fill(self._hidden_in(left.shape[:-1]), unseen)
+        return torch.cat([left, mask.expand(rows, *mask.shape[1:])], dim=-1)
+
+    def hide(self, scores: Tensor) -> Tensor:
+        """Scores of the prefix, shape (batch, ..., length), with those of hidden keys at their least."""
+        if self.hidden is None:
+            return scores
+        return scores.masked_fill(self._hidden_in(scores.shape[:-1]), torch.finfo(scores.dtype).min)
+
+    def _hidden_in(self, axes: torch.Size) -> Tensor:
+        assert self.hidden is not None
+        repeated = self.hidden.repeat_interleave(axes[0] // len(self.hidden), 0)
+        return repeated.view(axes[0], *[1] * (len(axes) - 1), self.length)
+
+    def _laid_out(self, prefix: Tensor, axes: torch.Size, size: int, what: str) -> Tensor:
+        """Heads that the model repeats for grouped queries are repeated here too."""
+        rows, length, features = prefix.shape
+        heads, rest = divmod(features, size)
+        place = None if rest else _axis_of_heads(axes, heads)
+        if place is None:
+            raise ModelError(
+                f"The attention {self.where} computes with {what} of the shape {(*axes, 'positions', size)}, and its "
+                f"adapter has {features} features for all heads together: they do not fit. This attention cannot be "
+                "given a prefix; leave it out of the targets."
+            )
+        apart = prefix.view(rows, length, heads, size).transpose(1, 2)
+        if not axes:
+            return apart[0, 0]
+        if place == 0:  # batch and heads are one axis, the heads of a row together
+            return apart.flatten(0, 1).repeat(axes[0] // (rows * heads), *[1] * len(axes), 1)
+        if axes[place] != heads:
+            apart = apart.repeat_interleave(axes[place] // heads, 1)
+        if rows not in (1, axes[0]):
+            apart = apart.repeat_interleave(axes[0] // rows, 0)
+        between, after = [1] * (place - 1), [1] * (len(axes) - place - 1)
+        apart = apart.view(apart.shape[0], *between, axes[place], *after, length, size)
+        return apart.expand(*axes, length, size)
+
+
+def prefix_of(slot: Slot) -> Prefix | None:
+    """The prefix of the adapters that are on, in the order they were attached; ``None`` if none is."""
+    adapters: list[Any] = [slot._modules[name] for name, switch in slot.switches[KEY].items() if switch.on]
+    if not adapters:
+        return None
+    pairs = [adapter.forward() for adapter in adapters]
+    keys, values = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return Prefix(_joined(keys), _joined(values), None, adapters[0].where)
+
+
+def is_open(slot: Slot) -> bool:
+    """Whether an adapter is on."""
+    return any(switch.on for switch in slot.switches[KEY].values())
+
+
+def causal_mask(prefix: Prefix, query: Tensor, key: Tensor, *, is_causal: bool = True) -> Tensor:
+    """What ``is_causal`` means to ``scaled_dot_product_attention``, with a prefix before it that every query sees.
+
+    Boolean, of as many axes as ``key``: shape (1, ..., queries, length + keys).
+    """
+    seen = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
+    return prefix.mask((seen.tril() if is_causal else seen).view(*[1] * (key.dim() - 2), *seen.shape))
+
+
+def unused(slot: Slot) -> ModelError:
+    """What to raise where the adapters of an attention took no part in its forward pass."""
+    adapter: Any = next(slot._modules[name] for name, switch in slot.switches[KEY].items() if switch.on)
+    return ModelError(
+        f"The attention {adapter.where} was computed without the keys and values of its adapters: neither did it call "
+        "the attention function that transformers has registered, nor a softmax between two products that could be "
+        "followed. Leave it out of the targets, or choose another attention implementation for the model."
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).unsqueeze(0)
+
+
+def _axis_of_heads(axes: torch.Size, heads: int) -> int | None:
+    """Which axis holds the heads: of exactly their number before one of a multiple of it, an early one before a late.
+
+    Axis 0 is the batch, which holds the heads too where it is the only one.
+    """
+    if len(axes) < 2:
+        fits = heads == 1 if not axes else axes[0] % heads == 0
+        return 0 if fits else None
+    places = range(1, len(axes))
+    exact = [place for place in places if axes[place] == heads]
+    multiple = [place for place in places if axes[place] % heads == 0]
+    return next(iter(exact + multiple), None)

@@ -1,0 +1,230 @@
+"""Attention that a module computes by itself: its scores are followed through PyTorch's functions.
+
+``softmax(q [P_K; K]^T) [P_V; V]`` is had without changing a shape that the module sees. Beside the product ``q K^T``
+the *scores of the prefix* ``q P_K^T`` go through the same steps (scaling, reshaping, capping); the softmax is taken of
+both side by side, so that the module gets the shares of its own keys; and to the product of those with the values the
+shares of the prefix times ``P_V`` are added. What is added to or masked out of single keys does not touch the prefix.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
+
+from .attention_prefix import Prefix, causal_mask, is_open, prefix_of, unused
+from .attention_product import Einsum, Matmul, Product
+from .slot import SLOT
+
+Call = Callable[..., Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A product of queries and keys, or what has become of it.
+
+    Attributes:
+        tensor: What the module has: the scores of its own keys, or their shares; the keys are the last axis.
+        prefix: Computes those of the prefix, in the same layout.
+        are_shares: Whether the softmax has been taken.
+    """
+
+    tensor: Tensor
+    prefix: Callable[[], Tensor]
+    are_shares: bool = False
+
+
+class AttentionWatch(TorchFunctionMode):
+    """Follows the scores inside one forward pass of one attention.
+
+    Attributes:
+        used: Whether the prefix has come into an output.
+    """
+
+    def __init__(self, prefix: Prefix) -> None:
+        super().__init__()
+        self.used = False
+        self._prefix = prefix
+        self._followed: list[Followed] = []
+
+    def __torch_function__(self, func: Call, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
+        """Called in the place of every function of PyTorch's."""
+        step = _STEPS.get(func)
+        return func(*args, **(kwargs or {})) if step is None else step(self, func, args, kwargs or {})
+
+    def fused(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
+        """A whole attention in one function: the prefix stands before its keys and values."""
+        return self._fused(func, *args, **kwargs)
+
+    def product(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
+        """Perhaps queries and keys; or shares and values, which the prefix is added to."""
+        result: Tensor = func(*args, **kwargs)
+        product = _product_of(func, args, kwargs)
+        if product is None:
+            return result
+        shares = self._first(product.factors)
+        if shares is None or not shares.are_shares:
+            self._followed.append(Followed(result, lambda: product.scores(self._prefix)))
+            return result
+        added = product.weighed(shares.tensor, shares.prefix(), self._prefix)
+        if added is None:
+            return result
+        self.used = True
+        return result + added.to(result.dtype)
+
+    def softmax(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
+        """The shares of the prefix and of the module's own keys together."""
+        scores = self._first(args[:1])
+        dim = kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else None
+        if scores is None or scores.are_shares or dim not in (-1, scores.tensor.dim() - 1):
+            return func(*args, **kwargs)  # type: ignore[no-any-return]
+        of_prefix = self._prefix.hide(scores.prefix().to(scores.tensor.dtype))
+        together = func(torch.cat([of_prefix, scores.tensor], dim=-1), *args[1:], **kwargs)
+        length = self._prefix.length
+        shares: Tensor = together[..., length:].contiguous()
+        self._followed.append(Followed(shares, lambda: together[..., :length], are_shares=True))
+        return shares
+
+    def elementwise(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
+        """Done to the prefix as well, unless it differs from key to key: such is a mask, or a bias of positions."""
+        followed = self._first(args)
+        result = func(*args, **kwargs)
+        if followed is not None:
+            others = (item for item in (*args, *kwargs.values()) if isinstance(item, Tensor))
+            keys = followed.tensor.shape[-1]
+            if any(_has_axis(other, keys, func) for other in others if other is not followed.tensor):
+                self._follow(followed, result, followed.prefix)
+            else:
+                at = next(place for place, item in enumerate(args) if item is followed.tensor)
+                self._follow(
+                    followed, result, lambda: func(*args[:at], followed.prefix(), *args[at + 1 :], **kwargs)
+                )
+        return result
+
+    def reshape(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
+        """Axes before the keys taken together or apart."""
+        followed = self._first(args[:1])
+        result = func(*args, **kwargs)
+        if followed is not None and result.shape[-1:] == followed.tensor.shape[-1:]:
+            shape = (*result.shape[:-1], self._prefix.length)
+            self._follow(followed, result, lambda: followed.prefix().reshape(shape))
+        return result
+
+    def permute(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
+        """Axes before the keys in another order."""
+        followed = self._first(args[:1])
+        result = func(*args, **kwargs)
+        if followed is not None and _keeps_last(func, args, followed.tensor.dim()):
+            self._follow(followed, result, lambda: func(followed.prefix(), *args[1:], **kwargs))
+        return result
+
+    def _fused(
+        self,
+        func: Call,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        prefix = self._prefix
+        if attn_mask is not None:
+            attn_mask = prefix.mask(attn_mask)
+        elif is_causal or prefix.hidden is not None:
+            attn_mask = causal_mask(prefix, query, key, is_causal=is_causal)
+        self.used = True
+        key = torch.cat([prefix.keys_like(key), key], dim=-2)
+        value = torch.cat([prefix.values_like(value), value], dim=-2)
+        return func(query, key, value, attn_mask, dropout_p, False, **kwargs)  # type: ignore[no-any-return]
+
+    def _first(self, tensors: Iterable[Any]) -> Followed | None:
+        """What is followed of the first of ``tensors`` that is, in its latest state."""
+        for tensor in tensors:
+            for followed in reversed(self._followed):
+                if followed.tensor is tensor:
+                    return followed
+        return None
+
+    def _follow(self, before: Followed, result: Tensor, prefix: Callable[[], Tensor]) -> None:
+        self._followed.append(Followed(result, prefix, before.are_shares))
+
+
+def start_watching(module: nn.Module, args: Any) -> None:
+    """The hook before a module that computes attention by itself."""
+    slot: Any = module._modules[SLOT]
+    prefix = prefix_of(slot)
+    if prefix is not None:
+        AttentionWatch(prefix).__enter__()
+
+
+def stop_watching(module: nn.Module, args: Any, output: Any) -> None:
+    """The hook after it; ``output`` is ``None`` where the forward pass has failed.
+
+    Raises:
+        ModelError: Its adapters took no part.
+    """
+    slot: Any = module._modules[SLOT]
+    if is_open(slot):
+        watch: Any = _get_current_function_mode()
+        watch.__exit__(None, None, None)
+        if output is not None and not watch.used:
+            raise unused(slot)
+
+
+def _product_of(func: Call, args: Args, kwargs: Kwargs) -> Product | None:
+    if func is torch.einsum:
+        return Einsum.of(*args)
+    if func in _ADDED:
+        return Matmul(args[1], args[2], kwargs.get("alpha", 1))
+    return Matmul(args[0], args[1])
+
+
+def _has_axis(other: Tensor, keys: int, func: Call) -> bool:
+    """Whether ``other`` differs from key to key; of a single key, only what is added can tell."""
+    return other.dim() > 0 and other.shape[-1] == keys and (keys > 1 or func in _ADDING)
+
+
+def _keeps_last(func: Call, args: Args, axes: int) -> bool:
+    dims = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    if func in _PERMUTE:
+        return bool(dims[-1] % axes == axes - 1)
+    return all(dim % axes != axes - 1 for dim in dims)
+
+
+def _functions(names: str, *owners: Any) -> frozenset[Call]:
+    return frozenset(getattr(owner, name) for owner in owners for name in names.split() if hasattr(owner, name))
+
+
+_ADDED = _functions("baddbmm", torch, Tensor)
+_PERMUTE = _functions("permute", torch, Tensor)
+_ADDING = _functions(
+    "add add_ __add__ __radd__ __iadd__ masked_fill masked_fill_ where maximum minimum", torch, Tensor
+)
+_STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
+    **dict.fromkeys(_functions("matmul bmm __matmul__ baddbmm einsum", torch, Tensor), AttentionWatch.product),
+    **dict.fromkeys(_functions("softmax", torch, Tensor, functional), AttentionWatch.softmax),
+    functional.scaled_dot_product_attention: AttentionWatch.fused,
+    **dict.fromkeys(
+        _ADDING
+        | _functions(
+            "sub sub_ __sub__ __isub__ subtract mul mul_ __mul__ __rmul__ __imul__ multiply div div_ __truediv__ "
+            "__itruediv__ divide true_divide tanh clamp clamp_ clip nan_to_num dropout to type float half bfloat16 "
+            "double type_as contiguous clone",
+            torch,
+            Tensor,
+            functional,
+        ),
+        AttentionWatch.elementwise,
+    ),
+    **dict.fromkeys(
+        _functions("view reshape flatten unflatten squeeze unsqueeze", torch, Tensor), AttentionWatch.reshape
+    ),
+    **dict.fromkeys(_functions("transpose swapaxes permute", torch, Tensor), AttentionWatch.permute),
+}

@@ -1,0 +1,159 @@
+"""What the code of a module's class does with its parts, read from the bytecode of its methods once a class.
+
+Only what ``forward`` can reach is read: the methods of the class that it names, and the functions of the same file.
+"""
+
+import dis
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from inspect import getattr_static
+from types import CodeType, FunctionType
+from typing import Any
+
+from torch import nn
+
+_PARAMETER = "weight"
+_ASKED_ONLY = frozenset({"dtype", "device", "shape", "size", "dim", "ndim", "is_cuda", "requires_grad", "numel"})
+"""What may be asked of a weight by a model that then calls the module as usual."""
+
+
+@dataclass(frozen=True)
+class PartCode:
+    """What the forward pass of one class does.
+
+    Attributes:
+        names: Every global, attribute and method that it speaks of.
+        used: Dotted names of what it calls, or hands on, below ``self``.
+        read: Dotted names of the modules below ``self`` whose weight it reads, or whose hooks it goes around.
+        declared: Those that the class itself declares to read, to accelerate.
+    """
+
+    names: frozenset[str]
+    used: frozenset[str]
+    read: frozenset[str]
+    declared: frozenset[str]
+
+    @property
+    def unheard(self) -> frozenset[str]:
+        """The modules whose weight it reads without calling them, or calling them in rare cases only."""
+        return self.read - self.used | self.read & self.declared
+
+
+@cache
+def part_code(module_type: type[nn.Module]) -> PartCode:
+    """What the forward pass of ``module_type`` does."""
+    names: set[str] = set()
+    used: set[str] = set()
+    read: set[str] = set()
+    for function, own in _reached(module_type):
+        for code in _codes(function.__code__):
+            names.update(code.co_names)
+            for chain in _chains(code, own) if own else ():
+                _sort(chain, used, read)
+    return PartCode(frozenset(names), frozenset(used), frozenset(read), _declared(module_type.forward))
+
+
+def _declared(forward: Any) -> frozenset[str]:
+    """The names given to ``force_accelerate_hooks``, by which transformers marks a ``forward`` that reads weights."""
+    for function in _functions(forward):
+        closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        if "child_module_names" in closure and _is_filled(closure["child_module_names"]):
+            return frozenset(closure["child_module_names"].cell_contents)
+    return frozenset()
+
+
+def _sort(chain: list[str], used: set[str], read: set[str]) -> None:
+    """Note what ``self.a.b`` stands for: a call or a handing on of b, or a reading of its weight."""
+    if chain[-1] == "forward":
+        read.add(".".join(chain[:-1]))
+    elif _PARAMETER in chain[1:]:
+        place = chain.index(_PARAMETER, 1)
+        if not set(chain[place + 1 : place + 2]) & _ASKED_ONLY:
+            read.add(".".join(chain[:place]))
+    elif chain:
+        used.add(".".join(chain))
+
+
+def _reached(module_type: type[nn.Module]) -> Iterator[tuple[FunctionType, str]]:
+    """The methods of a class, and the functions of its file, that its ``forward`` can come to.
+
+    With each is what it calls the module: empty for a function, whose arguments are anything.
+    """
+    waiting: list[tuple[Any, bool]] = [(getattr_static(module_type, "forward", None), True)]
+    seen: set[FunctionType] = set()
+    while waiting:
+        item, is_method = waiting.pop()
+        for function in _functions(item):
+            if function in seen or function.__module__ == nn.Module.__module__:
+                continue
+            seen.add(function)
+            code = function.__code__
+            yield function, code.co_varnames[0] if is_method and code.co_argcount else ""
+            for name in {name for each in _codes(code) for name in each.co_names}:
+                waiting.extend((method, True) for method in _overridden(module_type, name, function))
+                known = function.__globals__.get(name)
+                if isinstance(known, FunctionType) and known.__module__ == function.__module__:
+                    waiting.append((known, False))
+
+
+def _overridden(module_type: type, name: str, caller: FunctionType) -> Iterator[Any]:
+    """What a method ``name`` may be: the class's own, and those of the classes before it for a caller of ``super``."""
+    found = [vars(ancestor)[name] for ancestor in module_type.__mro__ if name in vars(ancestor)]
+    yield from found if "super" in caller.__code__.co_names else found[:1]
+
+
+def _functions(item: Any) -> Iterator[FunctionType]:
+    """The plain functions behind a function, a property, or a decorator's wrapper."""
+    waiting = [item.fget if isinstance(item, property) else getattr(item, "__func__", item)]
+    seen: set[FunctionType] = set()  # a function may close over itself
+    while waiting:
+        function = waiting.pop()
+        if isinstance(function, FunctionType) and function not in seen:
+            seen.add(function)
+            yield function
+            waiting.append(getattr(function, "__wrapped__", None))
+            waiting += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - an empty cell raises
+    except ValueError:
+        return False
+    return True
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _chains(code: CodeType, own: str) -> Iterator[list[str]]:
+    """Every ``self.a.b.c`` in the code, as ``[a, b, c]``."""
+    chain: list[str] | None = None
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name == "EXTENDED_ARG":
+            continue
+        if chain is not None and name in ("LOAD_ATTR", "LOAD_METHOD"):
+            chain.append(instruction.argval)
+            continue
+        if chain:
+            yield chain
+        chain = [] if _loads(instruction, own) else None
+
+
+def _loads(instruction: dis.Instruction, name: str) -> bool:
+    """Whether it puts the local variable ``name`` on the stack, maybe after another one."""
+    if "LOAD_FAST" not in instruction.opname and instruction.opname != "LOAD_DEREF":
+        return False
+    loaded = instruction.argval
+    return bool((loaded[-1] if isinstance(loaded, tuple) else loaded) == name)
+
+
+def names_in(function: Any) -> frozenset[str]:
+    """Every global, attribute and method that one function speaks of."""
+    return frozenset(name for each in _functions(function) for code in _codes(each.__code__) for name in code.co_names)
