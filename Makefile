@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint environment benchmark measured wheel clean
+.PHONY: help demo test lint arena environment benchmark measured wheel clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -21,8 +21,13 @@ lint: environment-dev  ## Check style, types and import layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: environment-dev  ## Compare attaching, running, switching and saving with peft; writes benchmarks/results/.
+arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes most of an hour.
+	$(BIN)/python -m inarch_benchmarks.arena
+
+benchmark: environment-dev  ## Compare attaching, running, switching, saving and routing with peft; writes benchmarks/results/.
 	$(BIN)/python -m inarch_benchmarks.overhead
+	$(BIN)/python -m inarch_benchmarks.routing
+	$(BIN)/python -m inarch_benchmarks.expert_lora
 
 measured: environment-dev  ## Rewrite the figures of the README from benchmarks/results.
 	$(BIN)/python -m inarch_benchmarks.measured

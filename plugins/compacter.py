@@ -1,7 +1,7 @@
 """Compacter: bottlenecks of Kronecker products (Karimi Mahabadi et al. 2021, arXiv:2106.04647)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,12 @@ from torch.nn import functional
 import inarch
 from inarch import Method, OutputAdapter, Site, SiteAdapter
 
-_ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "tanh": torch.tanh}
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
 
 
 class KroneckerBottleneck(OutputAdapter):

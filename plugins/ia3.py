@@ -93,6 +93,10 @@ class IA3InPeft(PeftFormat):
     peft_type = "IA3"
     tensors = {"ia3_l": "ia3_l"}  # noqa: RUF012
 
+    def covers(self, method: Method, sites: Sequence[Site]) -> bool:
+        """Whether peft knows every module: it scales linear maps and two kinds of convolutions."""
+        return all(site.kind == "linear" or isinstance(site.module, nn.Conv2d | nn.Conv3d) for site in sites)
+
     def config(self, method: Method, sites: Sequence[Site]) -> dict[str, Any]:
         """The entries of peft's ``IA3Config``; modules are named in full, since peft tells the two kinds by name."""
         assert isinstance(method, IA3)

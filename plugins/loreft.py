@@ -56,7 +56,8 @@ def orthonormal(rows: Tensor) -> Tensor:
     precise = rows if rows.dtype == torch.float64 else rows.float()  # there is no QR in half precision
     Q, triangular = torch.linalg.qr(precise.T)
     signs = torch.where(triangular.diagonal() < 0, -1.0, 1.0).to(Q.dtype)
-    return (Q * signs).T.to(rows.dtype)
+    found: Tensor = (Q * signs).T.to(rows.dtype)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from inarch_benchmarks.arena.inputs import INPUTS, ROWS, Full, Normal, Whole
+from inarch_benchmarks.arena.inputs import INPUTS, MEDIA_TOKENS, ROWS, Full, Normal, Whole
 from inarch_benchmarks.arena.sizes import SPECIAL, TOKENS, VOCABULARY
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def tiny_batch(entry: "Entry", seed: int) -> dict[str, Tensor]:
     dropped = {name for name, value in inputs.items() if value is None}
     own = {name: _drawn(value) for name, value in inputs.items() if value is not None}
     media = {name: value for name, value in (_media(entry.task, config, taken) | own).items() if name not in dropped}
-    if entry.task in ("image-classification", "audio-classification") and "input_ids" not in media:
-        return media | {"labels": torch.tensor([0, 2])}
     tokens = _media_tokens(entry, media) if media and "input_ids" in taken else 0
+    if entry.task in ("image-classification", "audio-classification") and not tokens:
+        return media | {"labels": torch.tensor([0, 2])}
     text = _text(entry.task, config, taken, tokens // ROWS)
     return {name: value for name, value in (text | media).items() if name not in dropped}
 
@@ -89,6 +89,8 @@ def _sound(config: Any, taken: frozenset[str]) -> dict[str, Tensor]:
 
 def _media_tokens(entry: "Entry", media: dict[str, Tensor]) -> int:
     """How many tokens of text the model replaces by what it has seen or heard."""
+    if entry.model_type in MEDIA_TOKENS:
+        return ROWS * MEDIA_TOKENS[entry.model_type]
     model = entry.model()
     methods = [
         getattr(part, name)

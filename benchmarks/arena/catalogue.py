@@ -98,3 +98,24 @@ def _most_fitting(same: list[Entry]) -> Entry:
         return not entry.class_name.lower().startswith(entry.model_type.replace("_", "").replace("-", ""))
 
     return min((entry for entry in same if entry.task == same[0].task), key=unlike)
+
+
+def main() -> None:
+    """Print how many architectures give a finite loss with a gradient, and why the others do not."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from inarch_benchmarks.arena.arena import contest
+
+    console = Console()
+    reasons = {
+        entry.key: contest(entry, []).unbuilt for entry in track(entries(), "building", console=Console(stderr=True))
+    }
+    for key, reason in reasons.items():
+        if reason:
+            console.print(f"{key}: {reason}", markup=False, soft_wrap=True)
+    console.print(f"{sum(not reason for reason in reasons.values())} of {len(reasons)} architectures")
+
+
+if __name__ == "__main__":
+    main()

@@ -55,7 +55,13 @@ def page(rows: Sequence[Row], methods: Sequence[str], seconds: float) -> str:
         counts = " | ".join(str(told[outcome]) for outcome in OUTCOMES)
         lines.append(f"| {method} | {counts} | {told['refused share']:.1%} |")
     for outcome in (FAILED, REFUSED):
-        lines += ["", f"## {outcome.capitalize()}", "", "| method | cells | reason | architectures |", "|---|---:|---|---|"]
+        lines += [
+            "",
+            f"## {outcome.capitalize()}",
+            "",
+            "| method | cells | reason | architectures |",
+            "|---|---:|---|---|",
+        ]
         lines += [
             f"| {method} | {len(keys)} | {_cell(reason)} | {', '.join(keys)} |"
             for (method, reason), keys in by_reason(built, outcome).items()

@@ -45,14 +45,17 @@ class Full:
     shape: tuple[int, ...]
 
 
-FRAMES = Normal((ROWS, 16, 32))
 ONE_IMAGE_EACH = Normal((ROWS, 1, 3, 32, 32))
 TILES = {"pixel_values": Normal((ROWS, 2, 3, 32, 32)), "image_sizes": [[32, 32]] * ROWS}
 PACKED = {"pixel_values": Normal((1, 3, 8, ROWS * 16 * 8)), "target_sizes": [[4, 4]] * ROWS}
+CODES = {"input_ids": Whole(64, 128, (ROWS * 4, 8)), "labels": Whole(64, 128, (ROWS, 8, 4))}
 GRID = [[x, y] for x in range(4) for y in range(4)]
 
 INPUTS: dict[str, dict[str, Any]] = {
     "image-classification/imagegpt": {"input_ids": Whole(64, 128, (ROWS, 8)), "pixel_values": None},
+    "image-classification/shieldgemma2": {"labels": None},
+    "causal-lm/musicgen": CODES,
+    "causal-lm/musicgen_melody": CODES,
     "siglip2": {
         "pixel_values": Normal((ROWS, 16, 192)),
         "pixel_attention_mask": Full(1, (ROWS, 16)),
@@ -101,7 +104,9 @@ INPUTS: dict[str, dict[str, Any]] = {
         "image_token_pooling": [[4 * token + patch for patch in range(4)] for token in range(4 * ROWS)],
         "image_grids": [[2, 2, 0, 0]] * ROWS,
     },
-    "pi0": {"state": Normal((ROWS, 32)), "actions": Normal((ROWS, 50, 32)),
+    "pi0": {
+        "state": Normal((ROWS, 32)),
+        "actions": Normal((ROWS, 8, 32)),
         "pixel_values": ONE_IMAGE_EACH,
         "pixel_attention_mask": Full(True, (ROWS, 1)),
         "labels": None,
@@ -111,7 +116,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     "nemotron_h_omni": {"pixel_values": Normal((ROWS * 16, 192)), "image_grid_hw": [[4, 4]] * ROWS},
     "pix2struct": {
         # the first two numbers of a patch are its row and its column
-        "flattened_patches": [[[*place, *(((7 * sum(place) + k) % 5) / 5 for k in range(32))] for place in GRID]] * ROWS,
+        "flattened_patches": [[[*place, *(((7 * sum(place) + k) % 5) / 5 for k in range(32))] for place in GRID]]
+        * ROWS,
         "pixel_values": None,
     },
     "smolvlm": {"pixel_values": ONE_IMAGE_EACH},
@@ -126,7 +132,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "granite_speech_plus": {"input_features": Normal((ROWS, 16, 160))},
     "kyutai_speech_to_text": {"input_ids": Whole(64, 128, (ROWS, 8, 5))},
     "pop2piano": {"input_features": Normal((ROWS, 8, 32)), "input_ids": None},
-    "qwen3_asr": {"input_features_mask": Full(1, (ROWS, 32))},
+    "qwen3_asr": {"input_features": Normal((ROWS, 16, 100)), "input_features_mask": Full(1, (ROWS, 100))},
     "seamless_m4t": {"input_features": Normal((ROWS, 16, 160)), "attention_mask": Full(1, (ROWS, 16))},
     "seamless_m4t_v2": {"input_features": Normal((ROWS, 16, 160)), "attention_mask": Full(1, (ROWS, 16))},
     "vibevoice": {"input_values": Normal((ROWS, 1, 6400)), "padding_mask": Full(True, (ROWS, 6400))},
@@ -140,3 +146,6 @@ INPUTS: dict[str, dict[str, Any]] = {
     "wav2vec2-bert": {"input_features": Normal((ROWS, 16, 160))},
 }
 """The inputs of a model type by name: how each is drawn, or its very values; ``None`` leaves one out."""
+
+MEDIA_TOKENS = {"granite4_vision": 10, "pi0": 16}
+"""How many tokens of text an image of a model type takes the place of, where the model does not say it."""

@@ -11,11 +11,22 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"mamba_d_head": 16, "attn_layer_indices": [1]},
     "blt": {"num_hidden_layers": 2},
     "cohere_compass_text": {
-        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+        }
     },
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "clip_qkv": 8.0}},
     "dots1": {"n_shared_experts": 1},
-    "dots3_note_text": {"num_key_value_heads": 4},
+    "dots3_note_text": {
+        "num_key_value_heads": 4,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 4,
+        "swa_q_lora_rank": 8,
+        "swa_kv_lora_rank": 8,
+        "swa_head_dim": 8,
+        "swa_qk_nope_head_dim": 8,
+        "swa_v_head_dim": 8,
+    },
     "encoder-decoder": {"decoder_start_token_id": 12, "pad_token_id": 0},
     "esmc": {"num_key_value_heads": 4},
     "falcon_h1": {"mamba_d_head": 16, "mamba_d_ssm": 64},
@@ -28,7 +39,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         }
     },
     "gemma4_unified_assistant": {"text_config": {"num_kv_shared_layers": 2}},
-        "gpt_neo": {"attention_types": [[["global", "local"], 1]], "attention_layers": ["global", "local"]},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "attention_layers": ["global", "local"]},
     "granitemoehybrid": {"mamba_d_head": 16, "layer_types": ["linear_attention", "full_attention"]},
     "hrm_text": {"num_layers_per_stack": None},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -79,6 +90,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "hidden_sizes": [16, 32, 32, 32],
     },
     "levit": {"patch_size": 16, "image_size": 64},
+    "mobilenet_v1": {"depth_multiplier": 0.25},
     "mobilevitv2": {"image_size": 64},
     "swin": {"patch_size": 2, "window_size": 2},
     "swinv2": {"patch_size": 2, "window_size": 2},
@@ -89,7 +101,10 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "chameleon": {
         "vocabulary_map": {
             "<image>": 3,
-            **{"IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z": 40 + code for code in range(16)},
+            **{
+                "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z": 40 + code
+                for code in range(16)
+            },
         }
     },
     "chameleon_vqgan": {"channel_multiplier": (1, 1), "resolution": 32, "num_res_blocks": 1},
@@ -109,6 +124,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "gemma3": {"mm_tokens_per_image": 4},
     "gemma4": {"vision_config": {"model_type": "gemma4_vision", "pooling_kernel_size": 2}},
     "gemma4_unified": {"vision_config": {"model_type": "gemma4_unified_vision"}},
+    "gemma4_unified_vision": {"mm_embed_dim": 32, "mm_posemb_size": 32, "output_proj_dims": 32},
     "glm5_next_text": {"num_key_value_heads": 4, "index_kpool": 8, "qk_rope_head_dim": 0, "qk_head_dim": 8},
     "granite4_vision": {
         "vision_config": {"hidden_size": 64},
@@ -127,7 +143,9 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "muse_glimmer": {"out_hidden_size": 128},
     "muse_spark": {"out_hidden_size": 128},
     "muse_spark_audio": {"num_hidden_layers": 4},
+    "nemotron_h_omni": {"image_token_id": 3},
     "pix2struct_vision_model": {"patch_embed_hidden_size": 32},
+    "shieldgemma2": {"mm_tokens_per_image": 4, "yes_token_index": 70, "no_token_index": 80},
     "step3p5": {"sliding_window": 8},
     "udop": {"relative_attention_num_buckets": 32},
     "unlimited_ocr_sam_vision_model": {"downsample_channels": [16, 32]},
@@ -170,11 +188,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
     "granite_speech_encoder": {"context_size": 8},
     "granite_speech_plus_encoder": {"context_size": 8},
+    "granite_speech": {"window_size": 15},
+    "granite_speech_plus": {"window_size": 15},
     "mimi": {"upsample_groups": 32},
     "speech-encoder-decoder": {"pad_token_id": 0, "decoder_start_token_id": 12},
     "moonshine": {"encoder_num_key_value_heads": 4, "decoder_num_key_value_heads": 4},
     "moonshine_streaming": {"num_key_value_heads": 4},
-    "qwen3_asr_encoder": {"n_window": 8, "n_window_infer": 16},
     "voxtral": {"audio_token_id": 5},
     "voxtral_encoder": {"intermediate_size": 128},
 }

@@ -101,9 +101,7 @@ _NAMES_BY_VALUE = {
     """,
 }
 
-SIZES: dict[str, int] = {
-    name: value for value, names in reversed(_NAMES_BY_VALUE.items()) for name in names.split()
-}
+SIZES: dict[str, int] = {name: value for value, names in reversed(_NAMES_BY_VALUE.items()) for name in names.split()}
 """The tiny value of an integer field. A field that is not there keeps its default."""
 
 AT_MOST = {

@@ -9,7 +9,17 @@ import torch
 from torch import nn
 
 from inarch_benchmarks.arena.overrides import OVERRIDES, TRAINED_IN_TRAIN_MODE
-from inarch_benchmarks.arena.sizes import AT_MOST, EVEN_IF_NONE, HEAD_COUNTS, HEADS, INDEXES, ONE_EACH, SIZES, TOKENS, WIDTHS
+from inarch_benchmarks.arena.sizes import (
+    AT_MOST,
+    EVEN_IF_NONE,
+    HEAD_COUNTS,
+    HEADS,
+    INDEXES,
+    ONE_EACH,
+    SIZES,
+    TOKENS,
+    WIDTHS,
+)
 
 TYPE = "model_type"
 """The key under which the config of a part says what it is, where the whole has none of its own."""
@@ -33,15 +43,14 @@ def _shrunk(default: Any, given: Mapping[str, Any]) -> Any:
     config_class = type(default)
     given = OVERRIDES.get(config_class.model_type, {}) | given
     parts = {name: _of_type(**value) for name, value in given.items() if isinstance(value, dict) and TYPE in value}
-    known = [field.name for field in dataclasses.fields(config_class) if field.init]
-    fields = {name: getattr(default, name) for name in known if hasattr(default, name)}
+    fields = _fields(default)
     for name, value in fields.items():
         if _is_config(value) and name not in parts:
             parts[name] = _shrunk(value, given.get(name, {}))
     sizes = {name: _tiny(name, value) for name, value in fields.items() if name not in parts}
     sizes |= _layers(default, fields, given) | _heads(default, fields) | _tokens(default, fields)
-    usual = _default(config_class, given)
-    changed = {name: value for name, value in sizes.items() if value != getattr(usual, name, ...)}
+    usual = _fields(_default(config_class, given))
+    changed = {name: value for name, value in sizes.items() if name not in usual or value != usual[name]}
     return config_class(**changed | given | parts)
 
 
@@ -70,6 +79,13 @@ def tiny_model(model_class: Any, config: Any, seed: int) -> nn.Module:
         for parameter in model.parameters():
             parameter.add_(NOISE * torch.randn_like(parameter))
     return model
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    """The values of a config's fields; some are kept under another name."""
+    values, kept = vars(config), config.attribute_map
+    names = [field.name for field in dataclasses.fields(config) if field.init]
+    return {name: values[kept.get(name, name)] for name in names if kept.get(name, name) in values}
 
 
 def _is_config(value: Any) -> bool:
@@ -120,9 +136,7 @@ def _layers(default: Any, fields: Mapping[str, Any], given: Mapping[str, Any]) -
     kinds = [len(value) for value in kept.values() if isinstance(value[0], str)]
     count = max(2, *kinds, *(len(given[name]) for name in per_layer if name in given), 2)
     count_name = default.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    tiny = {
-        name: [_tiny(name, value) for value in (values * count)[:count]] for name, values in kept.items()
-    }
+    tiny = {name: [_tiny(name, value) for value in (values * count)[:count]] for name, values in kept.items()}
     return tiny | ({count_name: count} if count_name in fields else {})
 
 

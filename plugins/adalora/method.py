@@ -161,8 +161,8 @@ class AdaLoRA(Method):
             return None
         if self.steps is None:
             raise ConfigError(
-                "adalora.steps is None: its schedule needs the number of optimizer steps of the whole training. Give it "
-                'when attaching, as in inarch.attach(model, "adalora", steps=1000).'
+                "adalora.steps is None: its schedule needs the number of optimizer steps of the whole training. Give "
+                'it when attaching, as in inarch.attach(model, "adalora", steps=1000).'
             )
         return self.steps
 

@@ -28,7 +28,7 @@ class BottleneckAdapters(Method):
             Targets that are given are taken as they are.
         reduction_factor: The features are divided by it, and rounded down to 1 at least, for the bottleneck's size.
         bottleneck: The bottleneck's size, if it is not to follow from ``reduction_factor``.
-        activation: Between D and U.
+        activation: Between D and U. With ``relu`` a small bottleneck may start dead.
         layer_norm: Whether a trained layer norm comes before D.
         scale: s; He et al. use 4 for the parallel placement.
     """
@@ -41,7 +41,7 @@ class BottleneckAdapters(Method):
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "houlsby"
     reduction_factor: int = 16
     bottleneck: int | None = None
-    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
+    activation: Literal["gelu", "relu", "silu", "tanh", "sigmoid"] = "gelu"
     layer_norm: bool = False
     scale: float = 1.0
 

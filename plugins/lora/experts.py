@@ -49,8 +49,8 @@ class ExpertLowRank(ExpertsAdapter):
             return y if self.base_layer is None else self.base_layer.forward(projection, x, y, experts, ends)
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
-        low = grouped_linear(x.to(y.dtype), self.A, ends)
-        return torch.add(y, grouped_linear(low, self.B, ends), alpha=self.scale)
+        low = grouped_linear(x.to(y.dtype), self.A, experts, ends)
+        return torch.add(y, grouped_linear(low, self.B, experts, ends), alpha=self.scale)
 
     @property
     def A(self) -> Tensor:  # noqa: N802 - its name in the paper

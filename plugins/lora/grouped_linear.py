@@ -1,4 +1,4 @@
-"""A linear map for each group of rows, as one operation of PyTorch's that ``torch.compile`` and autograd know."""
+"""A linear map for each group of rows, which ``torch.compile`` and autograd know."""
 
 from typing import Any
 
@@ -6,18 +6,25 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("inarch_lora::grouped_linear", mutates_args=())
-def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
-    """``y[i] = weight[g(i)] x[i]`` for rows sorted by their group g; groups without rows cost nothing.
+def grouped_linear(x: Tensor, weight: Tensor, groups: Tensor, ends: Tensor) -> Tensor:
+    """``y[i] = weight[groups[i]] x[i]`` for rows sorted by group; groups without rows cost next to nothing.
 
     Args:
         x: Shape (rows, in_features).
         weight: Shape (groups, out_features, in_features), in any dtype and layout.
-        ends: Where the rows of each group end, shape (groups,). Rows after the last end are given zeros.
+        groups: The group of each row, shape (rows,), ascending.
+        ends: Where the rows of each group end, shape (groups,).
 
     Returns:
         Shape (rows, out_features), in the dtype of ``x``.
     """
+    if x.shape[0] <= weight.shape[0]:  # few rows: one product, and no more than the whole weight is gathered
+        return torch.bmm(weight[groups].to(x.dtype), x.unsqueeze(-1)).squeeze(-1)
+    return _by_group(x, weight, ends)
+
+
+@torch.library.custom_op("inarch_lora::by_group", mutates_args=())
+def _by_group(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     y = x.new_zeros(x.shape[0], weight.shape[1])
     start = 0
     for group, end in enumerate(ends.tolist()):
@@ -27,19 +34,9 @@ def grouped_linear(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     return y
 
 
-@torch.library.custom_op("inarch_lora::grouped_outer", mutates_args=())
-def grouped_outer(y: Tensor, x: Tensor, ends: Tensor, dtype: torch.dtype) -> Tensor:
-    """``sum over the rows i of group g of y[i] x[i]^T``: the gradient of the weight of ``grouped_linear``.
-
-    Args:
-        y: Shape (rows, out_features).
-        x: Shape (rows, in_features).
-        ends: Where the rows of each group end, shape (groups,).
-        dtype: What the sum is given in.
-
-    Returns:
-        Shape (groups, out_features, in_features).
-    """
+@torch.library.custom_op("inarch_lora::sum_by_group", mutates_args=())
+def _sum_by_group(y: Tensor, x: Tensor, ends: Tensor, dtype: torch.dtype) -> Tensor:
+    """``sum over the rows i of group g of y[i] x[i]^T``: the gradient of a weight, in ``dtype``."""
     total = x.new_zeros(ends.shape[0], y.shape[1], x.shape[1], dtype=dtype)
     start = 0
     for group, end in enumerate(ends.tolist()):
@@ -49,12 +46,12 @@ def grouped_outer(y: Tensor, x: Tensor, ends: Tensor, dtype: torch.dtype) -> Ten
     return total
 
 
-@grouped_linear.register_fake
+@_by_group.register_fake
 def _(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[1])
 
 
-@grouped_outer.register_fake
+@_sum_by_group.register_fake
 def _(y: Tensor, x: Tensor, ends: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_empty(ends.shape[0], y.shape[1], x.shape[1], dtype=dtype)
 
@@ -66,9 +63,9 @@ def _save(context: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 def _backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, weight, ends = context.saved_tensors
     wants_x, wants_weight, _ = context.needs_input_grad
-    of_x = grouped_linear(gradient, weight.mT, ends) if wants_x else None
-    of_weight = grouped_outer(gradient, x, ends, weight.dtype) if wants_weight else None
+    of_x = _by_group(gradient, weight.mT, ends) if wants_x else None
+    of_weight = _sum_by_group(gradient, x, ends, weight.dtype) if wants_weight else None
     return of_x, of_weight, None
 
 
-grouped_linear.register_autograd(_backward, setup_context=_save)
+_by_group.register_autograd(_backward, setup_context=_save)

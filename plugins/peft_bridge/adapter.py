@@ -1,6 +1,7 @@
 """The adapter: peft's layers under Inarch's contract."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -25,14 +26,23 @@ class PeftAdapter(ModelAdapter):
         model: The model's site.
         targets: The sites that are to be adapted.
         configure: Makes peft's configuration; a new one at each call, since peft writes to it.
+        required: Settings that must have a value by the end, given or filled in by peft.
     """
 
-    def __init__(self, name: str, model: Site, targets: Sequence[Site], configure: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Site,
+        targets: Sequence[Site],
+        configure: Callable[[], Any],
+        required: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self._name = name
         self._model = [model.module]  # in a list, so that the model is no part of the adapter
         self._targets = tuple(target.name for target in targets)
         self._configure = configure
+        self._required = required
         self._injection = self._rehearsed()
 
     def settings(self) -> dict[str, Any]:
@@ -105,6 +115,9 @@ class PeftAdapter(ModelAdapter):
 
     def _rehearsed(self) -> Injection:
         injection = rehearsed(self._name, self._model[0], self._configure)
+        unfilled = injection.unfilled(self._required)
+        if unfilled:
+            raise PlanError(f"{self._name} has no default for {', '.join(unfilled)}: give a value.")
         self._require_targets(injection)
         return injection
 
@@ -112,13 +125,12 @@ class PeftAdapter(ModelAdapter):
         """Refuse an injection that left targets out.
 
         Raises:
-            PlanError: It did; it is undone.
+            PlanError: It did.
         """
         with injection.showing(False):
             before = {name: injection.model.get_submodule(name) for name in self._targets}
         left_out = [name for name, module in before.items() if injection.model.get_submodule(name) is module]
         if left_out or not injection.own_parameters():
-            injection.show(False)
             kinds = sorted({type(before[name]).__name__ for name in left_out})
             raise PlanError(
                 f"{self._name} cannot be attached to this {type(injection.model).__name__}: peft leaves "
@@ -127,20 +139,31 @@ class PeftAdapter(ModelAdapter):
 
 
 def rehearsed(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:
-    """An injection into a copy: without weights, or with the model's own where peft reads them to begin with.
+    """An injection into a copy: without weights if that goes, else with the model's own, which it only reads.
+
+    Some methods compute where they begin from the weights, and some cannot make their own tensors without memory.
 
     Raises:
         PlanError: peft refuses.
     """
-    without_weights = any(parameter.is_meta for parameter in model.parameters())
+    attempts: list[tuple[Callable[[nn.Module], nn.Module], Any]] = [
+        (meta_copy, torch.device("meta")),
+        (meta_copy, nullcontext()),
+        (sharing_copy, nullcontext()),
+    ]
+    if any(parameter.is_meta for parameter in model.parameters()):
+        del attempts[2:]
+    elif configure().is_prompt_learning:
+        del attempts[:2]  # what it makes is small, and what comes of it is computed
     with torch.random.fork_rng():  # it draws no number that the injection itself would have drawn
-        if without_weights or not configure().is_prompt_learning:
+        for number, (copy, place) in enumerate(attempts, start=1):
             try:
-                return injected(method, meta_copy(model), configure)
+                with place:
+                    return injected(method, copy(model), configure)
             except PlanError:
-                if without_weights:
+                if number == len(attempts):
                     raise
-        return injected(method, sharing_copy(model), configure)
+    raise AssertionError("there is always a last attempt")
 
 
 def injected(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:

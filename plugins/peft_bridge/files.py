@@ -1,7 +1,7 @@
 """Checkpoints of peft's methods: peft's own files, with Inarch's record in the header as for any method."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,13 +44,14 @@ class PeftFiles(PeftFormat):
         return {name: value for name, value in adapter.settings().items() if name not in self.common}
 
     def read(
-        self, model: nn.Module, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+        self, model: nn.Module, config: Mapping[str, Any], tensors: MutableMapping[str, Tensor]
     ) -> tuple[Method, list[str], list[str]]:
         """The method, its sites and the parameters trained themselves, of files that peft wrote."""
         self._refuse(config)
         known = {name: frozen(config[name]) for name in self._settings if name in config}
-        with quiet():
-            targeted = rehearsed(self._method, model, lambda: self._configuration(config)).targeted()
+        injection = rehearsed(self._method, model, lambda: self._configuration(config))
+        tensors.update(injection.encoded(tensors))
+        targeted = injection.targeted()
         modules = [f".{name}." for name in config.get("modules_to_save") or ()]
         names = [key.removeprefix(self.prefix) for key in tensors]
         trained = [name for name in names if any(module in f".{name}" for module in modules)]
@@ -78,13 +79,15 @@ class PeftFiles(PeftFormat):
                 f"The checkpoint is of another version of peft: its {self.peft_type} has {', '.join(unknown)}, which "
                 f"the installed peft does not know. Install that version."
             )
-        if config.get("bias", "none") not in ("none", None):
-            raise CheckpointError(
-                f"The checkpoint trains the base's own biases (bias={config['bias']!r}), which {self._method} does not: "
-                "load it with peft."
-            )
+        for name, plain in _NOT_HERE.items():
+            if config.get(name) not in (None, plain):
+                raise CheckpointError(
+                    f"The checkpoint has {name}={config[name]!r}, which {self._method} has not: load it with peft."
+                )
 
 
+_NOT_HERE = {"bias": "none", "save_only_topk_weights": False, "alora_invocation_tokens": None}
+"""Options of peft's that Inarch does not have, with the values under which they do nothing."""
 _OF_THE_CORE = ("base_model_name_or_path", "inference_mode", "modules_to_save")
 
 

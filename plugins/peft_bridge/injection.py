@@ -1,6 +1,6 @@
 """One injection of peft's into one model: done, undone and redone, and what belongs to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,9 @@ from .route import Inside, Route
 NAME = "default"
 """peft's name of the adapter; some of its methods count on this one."""
 
-ENCODER = "inarch.prompt_encoder."
-"""What comes before the names of a prompt encoder's tensors, where peft's file holds only what they encode to."""
+EXTRA = "inarch."
+"""What comes before the names of trained tensors that peft leaves out of its file, or writes only what comes of them.
+peft passes over them when it reads the file."""
 
 
 class Injection:
@@ -106,10 +107,14 @@ class Injection:
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that are not the base model's, by name."""
-        base = {id(parameter) for module in self._base for parameter in module._parameters.values()}
+        seen = {id(parameter) for module in self._base for parameter in module._parameters.values()}
+        found = {}
         with self.showing(True):
-            named = self.peft_model.named_parameters()
-            return {name: parameter for name, parameter in named if id(parameter) not in base}
+            for name, parameter in self.peft_model.named_parameters(remove_duplicate=False):
+                if id(parameter) not in seen and not name.startswith(self._doubled()):
+                    seen.add(id(parameter))
+                    found[name] = parameter
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of a checkpoint by their names in peft's file; what can be restored shares memory."""
@@ -123,6 +128,17 @@ class Injection:
             values["rank_pattern"] = None
         return values
 
+    def encoded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a prompt encoder that has read the tensors of peft's file; nothing for others."""
+        if not self.is_prompt:
+            return {}
+        self.peft_model.prompt_encoder[NAME]._load_adapter_state_dict(dict(tensors))
+        return self.tensors()
+
+    def unfilled(self, settings: Iterable[str]) -> list[str]:
+        """Those of the settings of peft's configuration that nothing gave a value."""
+        return [name for name in settings if not getattr(self.config, name)]
+
     def targeted(self) -> tuple[str, ...]:
         """Names of the modules in which peft placed something."""
         return tuple(getattr(self.tuner, "targeted_module_names", ()))
@@ -132,24 +148,32 @@ class Injection:
         if resizes:
             self.config.rank_pattern = None  # else peft gives copies without the ranks that a schedule has masked
         try:
-            found = peft.get_peft_model_state_dict(self.peft_model, adapter_name=NAME, save_embedding_layers=False)
+            held = self.peft_model.state_dict()
+            held = {key: value for key, value in held.items() if not key.startswith(self._doubled())}
+            found = peft.get_peft_model_state_dict(self.peft_model, held, NAME, save_embedding_layers=False)
         finally:
             if resizes:
                 self.config.rank_pattern = pattern
-        return dict(found)
+        written = {_storage(tensor) for tensor in found.values()}
+        trained = {name: p.detach() for name, p in self.own_parameters().items() if p.requires_grad}
+        missed = {name: tensor for name, tensor in trained.items() if _storage(tensor) not in written}
+        return dict(found) | {EXTRA + name: tensor for name, tensor in missed.items()}
 
     def _prompt_tensors(self) -> dict[str, Tensor]:
         """Those of peft's file, and those of the encoder where they are more than the embedded prompt."""
         encoder = self.peft_model.prompt_encoder[NAME]
-        own = encoder.state_dict()
-        if self.config.inference_mode or own.keys() == {"embedding.weight"}:
-            return {"prompt_embeddings": encoder.embedding.weight.data} | {
-                key: value for key, value in own.items() if "." not in key
-            }
+        keys = encoder.state_dict().keys()
+        if self.config.inference_mode or keys == {"embedding.weight"}:
+            own = {key: value for key, value in encoder.state_dict().items() if "." not in key}
+            return {"prompt_embeddings": encoder.embedding.weight.data} | own
         written = type(encoder)._get_adapter_state_dict(self.peft_model, self.config, NAME, {}, [])
-        return {key: value.detach() for key, value in written.items()} | {
-            ENCODER + key: value for key, value in own.items()
-        }
+        own = encoder.state_dict()  # after the encoding, in which an encoder may replace its parameters' data
+        return {key: value.detach() for key, value in written.items()} | {EXTRA + key: own[key] for key in keys}
+
+    def _doubled(self) -> tuple[str, ...]:
+        """Where in peft's model those modules stand that lie beside it and have been put into the model as well."""
+        named = self.peft_model.named_modules(remove_duplicate=False)
+        return tuple(f"{name}." for name, module in named if module is self._beside)
 
     def _find_beside(self) -> nn.Module:
         """A module that holds what peft's model and tuner hold besides the base model."""
@@ -180,6 +204,11 @@ def _injected(model: nn.Module, config: Any) -> Any:
 
 def _resizes(tuner: Any) -> bool:
     return hasattr(tuner, "resize_modules_by_rank_pattern")
+
+
+def _storage(tensor: Tensor) -> int:
+    """What tells one storage from another, on the meta device too."""
+    return tensor.untyped_storage()._cdata
 
 
 def _settled(found: list[Change], is_prompt: bool) -> list[Change]:

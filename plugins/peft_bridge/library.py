@@ -9,12 +9,13 @@ with warnings.catch_warnings():
     # transformers and peft warn of one another's deprecations when they are imported.
     warnings.simplefilter("ignore")
     import peft
+    from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
     from peft.config import PromptLearningConfig
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "tuners"]
+__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "tasks", "tuners"]
 
 
 def configs() -> dict[str, Any]:
@@ -25,6 +26,11 @@ def configs() -> dict[str, Any]:
 def tuners() -> dict[str, Any]:
     """The tuners of the installed peft, or the prompt encoders, by their types."""
     return {str(key.value): tuner for key, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+
+
+def tasks() -> list[str]:
+    """The tasks of models that peft has a model of its own for."""
+    return [str(getattr(task, "value", task)) for task in MODEL_TYPE_TO_PEFT_MODEL_MAPPING]
 
 
 @contextmanager
@@ -38,5 +44,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"peft\.")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+        warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")  # into a copy without weights
         warnings.filterwarnings("error", category=RuntimeWarning, module=r"peft\.")
         yield

@@ -13,7 +13,7 @@ from inarch import ConfigError, Method, ModelAdapter, PeftFormat, PlanError, Sit
 
 from .adapter import PeftAdapter, said
 from .files import PeftFiles
-from .library import PromptLearningConfig, configs, quiet, tuners
+from .library import PromptLearningConfig, configs, quiet, tasks, tuners
 from .settings import Setting, settings_of
 
 MODEL = "@model"
@@ -73,7 +73,8 @@ class PeftMethod(Method):
         """One adapter for the model, and one for each place it reaches."""
         places = [site for site in sites if site.kind != "model"]
         (model,) = (site for site in sites if site.kind == "model")
-        adapter = PeftAdapter(self.name, model, places, partial(self.configuration, model, places))
+        required = [name for name, setting in self.own_settings.items() if setting.required]
+        adapter = PeftAdapter(self.name, model, places, partial(self.configuration, model, places), required)
         return {model.name: adapter, **{place.name: Reached() for place in places}}
 
     def configuration(self, model: Site, places: Sequence[Site]) -> Any:
@@ -85,8 +86,11 @@ class PeftMethod(Method):
         values = {name: self._value(name, places) for name in self.own_settings}
         if values.get("task_type", "") is None:
             values["task_type"] = PeftFormat.task_type(model.module)
+        if values.get("hidden_size", "") is None:
+            values["hidden_size"] = model.in_features
         if places and targets_modules(self.config_class):
             values["target_modules"] = [place.name for place in places]
+        self._require_task(model, values)
         try:
             with quiet():
                 return self.config_class(**values)
@@ -109,6 +113,13 @@ class PeftMethod(Method):
         from .support import tried  # here, since only a listing asks
 
         return tried(cls)
+
+    def _require_task(self, model: Site, values: Mapping[str, Any]) -> None:
+        if issubclass(self.config_class, PromptLearningConfig) and values["task_type"] not in tasks():
+            raise PlanError(
+                f"{self.name} cannot be attached to this {type(model.module).__name__}: peft learns prompts for models "
+                f"of the tasks {', '.join(tasks())}, and this is for none of them."
+            )
 
     def _value(self, name: str, places: Sequence[Site]) -> Any:
         value = getattr(self, name)

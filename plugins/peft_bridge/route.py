@@ -52,7 +52,11 @@ class Route:
         self._peft_model = peft_model
         self._before = before
         self._inside = inside
-        self.__signature__ = inspect.signature(self._plain())
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """That of what it stands in for: transformers reads off it what a model takes."""
+        return inspect.signature(self._plain())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call peft's, or the model's own where the call comes from peft's."""

@@ -25,6 +25,7 @@ OURS = frozenset(
         "layers_pattern",
         "modules_to_save",  # the new head and ``train``
         "bias",  # likewise: peft would train the base's own, which then could not be given back
+        "save_only_topk_weights",  # what is written could not be trained on
         "peft_type",
         "peft_version",
         "auto_mapping",

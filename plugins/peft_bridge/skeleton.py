@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 
@@ -28,10 +27,9 @@ def _copy(model: nn.Module, tensor_for: Callable[[Tensor], Tensor], kept: Iterab
     """A ``deepcopy`` in which ``tensor_for(tensor)`` stands for every parameter and buffer."""
     memo: dict[int, Any] = {id(thing): thing for thing in kept}
     for parameter in model.parameters():
-        with torch.no_grad():
-            stand_in = tensor_for(parameter)
-        if not isinstance(stand_in, nn.Parameter):
-            stand_in = nn.Parameter(stand_in, requires_grad=parameter.requires_grad)
-        memo[id(parameter)] = stand_in
+        # A parameter of another class is a quantised weight, which knows more of itself than a tensor: it is shared.
+        memo[id(parameter)] = parameter
+        if type(parameter) is nn.Parameter:
+            memo[id(parameter)] = nn.Parameter(tensor_for(parameter), requires_grad=parameter.requires_grad)
     memo.update({id(buffer): tensor_for(buffer) for buffer in model.buffers()})
     return copy.deepcopy(model, memo)

@@ -1,7 +1,7 @@
 """Attaching and loading: plan, check everything, and only then touch the model."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import (
     CheckpointKeyError,
     ConfigError,
     DuplicateNameError,
+    MissingPluginError,
     PlanError,
     TargetError,
     shortened,
@@ -30,7 +31,7 @@ from .site_adapter import SiteAdapter
 
 FindOrigin = Callable[[Method], Origin]
 FindMethod = Callable[[Mapping[str, Any]], type[Method]]
-FindPeftMethod = Callable[[str], type[Method]]
+FindPeftMethod = Callable[[str, Collection[type[Method]]], type[Method]]
 
 
 def attach(
@@ -133,10 +134,19 @@ def _plan_of_peft(model: nn.Module, checkpoint: Checkpoint, find_method: FindPef
     peft_type = checkpoint.config.get("peft_type")
     if not isinstance(peft_type, str):
         raise CheckpointError(f"{checkpoint.folder} is a checkpoint of neither Inarch nor peft: it names no peft_type.")
-    peft = find_method(peft_type).peft
-    assert peft is not None
-    method, sites, trained = peft.read(model, checkpoint.config, checkpoint.tensors)
-    return _plan_or_key_error(model, method, sites, trained)
+    refused: dict[type[Method], CheckpointError] = {}
+    while True:
+        try:
+            found = find_method(peft_type, refused)
+        except MissingPluginError as missing:
+            raise next(iter(refused.values()), missing) from None
+        assert found.peft is not None
+        try:
+            method, sites, trained = found.peft.read(model, checkpoint.config, checkpoint.tensors)
+        except CheckpointError as refusal:  # an option that this one does not have; another may have it
+            refused[found] = refusal
+        else:
+            return _plan_or_key_error(model, method, sites, trained)
 
 
 def _plan_or_key_error(model: nn.Module, method: Method, sites: Sequence[str], trained: Sequence[str]) -> Plan:

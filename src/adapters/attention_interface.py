@@ -72,8 +72,8 @@ def require_served(module: nn.Module, args: Any, output: Any) -> None:
         raise unused(slot)
 
 
-def _get_interface(self: Any, attn_implementation: str, default: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(_attend, _original[0](self, attn_implementation, default), attn_implementation)
+def _get_interface(self: Any, attn_implementation: str | None, default: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(_attend, _original[0](self, attn_implementation, default), attn_implementation or "eager")
 
 
 def _attend(

@@ -1,5 +1,6 @@
 """Attention in a model: which modules compute it, and how big the keys and values are that reach it."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -9,35 +10,67 @@ from .part import Part
 from .part_code import part_code
 from .site import AttentionShape
 
-_INTERFACES = frozenset({"ALL_ATTENTION_FUNCTIONS", "scaled_dot_product_attention", "multi_head_attention_forward"})
-"""Names that only a module computing attention speaks of."""
+_WORDS = frozenset(
+    {"ALL_ATTENTION_FUNCTIONS", "scaled_dot_product_attention", "multi_head_attention_forward", "softmax"}
+)
+"""What the code of a module that computes attention speaks of; some that do not, such as routers, do so too."""
 
-_WEIGHING = frozenset({"softmax"})
-"""Names that a module computing attention by itself speaks of, and others too."""
+_KEY_VALUE_HEADS = ("num_key_value_groups", "num_key_value_heads", "num_kv_heads", "kv_heads")
+"""What a module calls its number of key heads, or of queries to each, if there are fewer than heads of queries."""
+
+_Q, _K, _V = "attention.query", "attention.key", "attention.value"
 
 
 @cache
 def computes_attention(module_type: type[nn.Module]) -> bool:
     """Whether the code of a class may compute attention."""
-    return not part_code(module_type).names.isdisjoint(_INTERFACES | _WEIGHING)
+    return not part_code(module_type).names.isdisjoint(_WORDS)
 
 
 def attention_shape(module: nn.Module, below: Sequence[Part]) -> AttentionShape | None:
     """The shape of the attention that ``module`` computes with the parts ``below`` it; ``None`` if it computes none."""
-    linears = [part for part in below if part.kind == "linear"]
-    keys = [part for part in linears if "attention.key" in part.roles]
-    values = [part for part in linears if "attention.value" in part.roles]
-    if not keys or not values:
+    keys, values = _sizes(below, _K, _V), _sizes(below, _V, _K)
+    if keys and values:
+        # Two maps may give half of the values each.
+        return AttentionShape(keys[0], sum(values) if sum(values) == keys[0] else values[0])
+    fused = [part for part in below if {_K, _V} <= part.roles]
+    if not fused:
         return None
-    return _shape(module, keys, values)
+    features = fused[-1].features[1]
+    outputs = [part.features[0] for part in below if "attention.output" in part.roles and part.kind == "linear"]
+    attended = outputs[-1] if outputs else 0
+    if _Q in fused[-1].roles:
+        return _of_fused_queries(module, features, attended)
+    queries = _product(module, "num_heads", "qk_head_dim") or max(_sizes(below, _Q, _K), default=0)
+    if queries and attended and (len(fused) > 1 or queries + attended == features):
+        return AttentionShape(queries, attended)  # as many heads of keys and values as of queries
+    size = _arriving(module) or features // 2
+    return AttentionShape(size, size)
 
 
-def _shape(module: nn.Module, keys: list[Part], values: list[Part]) -> AttentionShape:
-    alone = [part for part in keys if "attention.value" not in part.roles]
-    alone_values = [part for part in values if "attention.key" not in part.roles]
-    if alone and alone_values:
-        return AttentionShape(alone[-1].features[1], alone_values[-1].features[1])
-    fused = keys[-1]
-    if "attention.query" in fused.roles:
-        return AttentionShape(fused.features[1] // 3, fused.features[1] // 3)
-    return AttentionShape(fused.features[1] // 2, fused.features[1] // 2)
+def _of_fused_queries(module: nn.Module, features: int, attended: int) -> AttentionShape:
+    """The shape, of one map for queries, keys and values; the output projection takes the values of all heads."""
+    if not attended:
+        return AttentionShape(features // 3, features // 3)
+    size = (features - attended) // 2
+    fewer = any(hasattr(module, name) for name in _KEY_VALUE_HEADS)
+    return AttentionShape(size, size if fewer else attended)
+
+
+def _arriving(module: nn.Module) -> int:
+    """What the module declares to transformers' attention functions, which repeat keys for groups of queries."""
+    groups = getattr(module, "num_key_value_groups", None)
+    return _product(module, "num_heads", "head_dim") // groups if isinstance(groups, int) else 0
+
+
+def _product(module: nn.Module, *names: str) -> int:
+    """The product of numbers that the module declares; 0 where it declares none."""
+    numbers = [getattr(module, name, None) for name in names]
+    return math.prod(number if isinstance(number, int) else 0 for number in numbers)
+
+
+def _sizes(parts: Sequence[Part], role: str, other: str) -> list[int]:
+    """The outputs of the linear maps of one role alone."""
+    return [
+        part.features[1] for part in parts if part.kind == "linear" and role in part.roles and other not in part.roles
+    ]

@@ -130,9 +130,9 @@ def unused(slot: Slot) -> ModelError:
     """What to raise where the adapters of an attention took no part in its forward pass."""
     adapter: Any = next(slot._modules[name] for name, switch in slot.switches[KEY].items() if switch.on)
     return ModelError(
-        f"The attention {adapter.where} was computed without the keys and values of its adapters: neither did it call "
-        "the attention function that transformers has registered, nor a softmax between two products that could be "
-        "followed. Leave it out of the targets, or choose another attention implementation for the model."
+        f"The attention {adapter.where} was computed, or part of it, without the keys and values of its adapters: it "
+        "neither called the attention function that transformers has registered, nor was it one softmax between two "
+        "products. Leave it out of the targets, or choose another attention implementation for the model."
     )
 
 
@@ -141,14 +141,15 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def _axis_of_heads(axes: torch.Size, heads: int) -> int | None:
-    """Which axis holds the heads: of exactly their number before one of a multiple of it, an early one before a late.
+    """Which axis holds the heads, or a multiple of them; ``None`` if that cannot be told.
 
-    Axis 0 is the batch, which holds the heads too where it is the only one.
+    Axis 0 is the batch, which holds the heads too where it is the only one. Of several others, the heads are the one
+    of exactly their number.
     """
     if len(axes) < 2:
         fits = heads == 1 if not axes else axes[0] % heads == 0
         return 0 if fits else None
-    places = range(1, len(axes))
-    exact = [place for place in places if axes[place] == heads]
-    multiple = [place for place in places if axes[place] % heads == 0]
-    return next(iter(exact + multiple), None)
+    if len(axes) == 2:
+        return 1 if axes[1] % heads == 0 else None
+    places = [place for place in range(1, len(axes)) if axes[place] == heads]
+    return places[0] if len(places) == 1 else None

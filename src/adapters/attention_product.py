@@ -1,5 +1,6 @@
 """Products of queries and keys, and of shares and values, in the layouts that models write them in."""
 
+import string
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Self
@@ -71,9 +72,15 @@ class Einsum(Product):
     @classmethod
     def of(cls, equation: Any, *operands: Any) -> Self | None:
         """The product of an einsum, if it is one of two tensors."""
-        if not isinstance(equation, str) or len(operands) != 2 or "->" not in equation or "." in equation:
+        if len(operands) == 1:
+            operands = tuple(operands[0])
+        if not isinstance(equation, str) or len(operands) != 2 or "->" not in equation:
             return None
-        left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
+        written = equation.replace(" ", "").replace("->", ",").split(",")
+        more = _spelled_out(written[0], operands[0].dim())
+        if any("..." in term for term in written) and more != _spelled_out(written[1], operands[1].dim()):
+            return None  # axes of one side that are broadcast over the other
+        left, right, result = (term.replace("...", more) for term in written)
         return cls((left, right, result), *operands)
 
     @property
@@ -106,3 +113,9 @@ class Einsum(Product):
         own = prefix.values_in(torch.Size(sizes[letter] for letter in shared), sizes[sizes_left[0]])
         written = f"{of_shares},{shared}{of_shares[-1]}{sizes_left[0]}->{result}"
         return torch.einsum(written, of_prefix, own.to(of_prefix.dtype))
+
+
+def _spelled_out(term: str, axes: int) -> str:
+    """A letter for each axis that an ellipsis stands for."""
+    given = len(term.replace("...", ""))
+    return string.ascii_uppercase[: axes - given] if "..." in term else ""

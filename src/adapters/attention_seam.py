@@ -36,6 +36,7 @@ class AttentionSeam(Seam):
         """Undo ``insert``."""
         assert isinstance(adapter, AttentionAdapter)
         super().remove(site, name, adapter)
+        adapter.where = ""
         untap(adapter)
 
     def require(self, site: Site) -> None:

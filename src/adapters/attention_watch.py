@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from .attention_multihead import attend
 from .attention_prefix import Prefix, causal_mask, is_open, prefix_of, unused
 from .attention_product import Einsum, Matmul, Product
 from .slot import SLOT
@@ -44,13 +45,17 @@ class AttentionWatch(TorchFunctionMode):
 
     Attributes:
         used: Whether the prefix has come into an output.
+        lost: Whether there is attention besides that the prefix has not come into, or that is no softmax attention.
     """
 
     def __init__(self, prefix: Prefix) -> None:
         super().__init__()
         self.used = False
+        self.lost = False
         self._prefix = prefix
         self._followed: list[Followed] = []
+        self._outputs: list[Tensor] = []
+        self._records = torch.is_grad_enabled()
 
     def __torch_function__(self, func: Call, types: Any, args: Args = (), kwargs: Kwargs | None = None) -> Any:
         """Called in the place of every function of PyTorch's."""
@@ -61,12 +66,18 @@ class AttentionWatch(TorchFunctionMode):
         """A whole attention in one function: the prefix stands before its keys and values."""
         return self._fused(func, *args, **kwargs)
 
+    def multihead(self, func: Call, args: Args, kwargs: Kwargs) -> tuple[Tensor, Tensor | None]:
+        """Likewise, with the projections too."""
+        self.used = True
+        return attend(self._prefix, func, args, kwargs)
+
     def product(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
         """Perhaps queries and keys; or shares and values, which the prefix is added to."""
         result: Tensor = func(*args, **kwargs)
         product = _product_of(func, args, kwargs)
         if product is None:
             return result
+        self._notice(product.factors)
         shares = self._first(product.factors)
         if shares is None or not shares.are_shares:
             self._followed.append(Followed(result, lambda: product.scores(self._prefix)))
@@ -75,17 +86,22 @@ class AttentionWatch(TorchFunctionMode):
         if added is None:
             return result
         self.used = True
-        return result + added.to(result.dtype)
+        self._outputs.append(result + added.to(result.dtype))
+        return self._outputs[-1]
 
     def softmax(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
         """The shares of the prefix and of the module's own keys together."""
         scores = self._first(args[:1])
         dim = kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else None
-        if scores is None or scores.are_shares or dim not in (-1, scores.tensor.dim() - 1):
+        over_last = dim in (-1, args[0].dim() - 1)
+        # A softmax inside an autograd.Function is not recorded, and the gradient written there knows of no prefix.
+        if scores is None or scores.are_shares or not over_last or torch.is_grad_enabled() is not self._records:
+            self.lost |= over_last
             return func(*args, **kwargs)  # type: ignore[no-any-return]
-        of_prefix = self._prefix.hide(scores.prefix().to(scores.tensor.dtype))
-        together = func(torch.cat([of_prefix, scores.tensor], dim=-1), *args[1:], **kwargs)
         length = self._prefix.length
+        of_prefix = self._prefix.hide(scores.prefix().to(scores.tensor.dtype))
+        of_prefix = of_prefix.expand(*scores.tensor.shape[:-1], length)
+        together = func(torch.cat([of_prefix, scores.tensor], dim=-1), *args[1:], **kwargs)
         shares: Tensor = together[..., length:].contiguous()
         self._followed.append(Followed(shares, lambda: together[..., :length], are_shares=True))
         return shares
@@ -94,16 +110,14 @@ class AttentionWatch(TorchFunctionMode):
         """Done to the prefix as well, unless it differs from key to key: such is a mask, or a bias of positions."""
         followed = self._first(args)
         result = func(*args, **kwargs)
-        if followed is not None:
+        keys = followed.tensor.shape[-1] if followed is not None else 0
+        if followed is not None and isinstance(result, Tensor) and result.shape[-1:] == (keys,):
             others = (item for item in (*args, *kwargs.values()) if isinstance(item, Tensor))
-            keys = followed.tensor.shape[-1]
             if any(_has_axis(other, keys, func) for other in others if other is not followed.tensor):
                 self._follow(followed, result, followed.prefix)
             else:
                 at = next(place for place, item in enumerate(args) if item is followed.tensor)
-                self._follow(
-                    followed, result, lambda: func(*args[:at], followed.prefix(), *args[at + 1 :], **kwargs)
-                )
+                self._follow(followed, result, lambda: func(*args[:at], followed.prefix(), *args[at + 1 :], **kwargs))
         return result
 
     def reshape(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
@@ -152,6 +166,12 @@ class AttentionWatch(TorchFunctionMode):
                     return followed
         return None
 
+    def _notice(self, factors: tuple[Tensor, Tensor]) -> None:
+        """Outputs that are multiplied by something computed were no outputs, but part of an approximation."""
+        for factor, other in (factors, factors[::-1]):
+            if any(factor is output for output in self._outputs) and not isinstance(other, nn.Parameter):
+                self.lost = True
+
     def _follow(self, before: Followed, result: Tensor, prefix: Callable[[], Tensor]) -> None:
         self._followed.append(Followed(result, prefix, before.are_shares))
 
@@ -174,16 +194,15 @@ def stop_watching(module: nn.Module, args: Any, output: Any) -> None:
     if is_open(slot):
         watch: Any = _get_current_function_mode()
         watch.__exit__(None, None, None)
-        if output is not None and not watch.used:
+        if output is not None and (watch.lost or not watch.used):
             raise unused(slot)
 
 
 def _product_of(func: Call, args: Args, kwargs: Kwargs) -> Product | None:
     if func is torch.einsum:
         return Einsum.of(*args)
-    if func in _ADDED:
-        return Matmul(args[1], args[2], kwargs.get("alpha", 1))
-    return Matmul(args[0], args[1])
+    given = [*args, *(kwargs[name] for name in ("batch1", "batch2", "mat2", "other") if name in kwargs)]
+    return Matmul(given[-2], given[-1], kwargs.get("alpha", 1))
 
 
 def _has_axis(other: Tensor, keys: int, func: Call) -> bool:
@@ -202,20 +221,18 @@ def _functions(names: str, *owners: Any) -> frozenset[Call]:
     return frozenset(getattr(owner, name) for owner in owners for name in names.split() if hasattr(owner, name))
 
 
-_ADDED = _functions("baddbmm", torch, Tensor)
 _PERMUTE = _functions("permute", torch, Tensor)
-_ADDING = _functions(
-    "add add_ __add__ __radd__ __iadd__ masked_fill masked_fill_ where maximum minimum", torch, Tensor
-)
+_ADDING = _functions("add add_ __add__ __radd__ __iadd__ masked_fill masked_fill_ where maximum minimum", torch, Tensor)
 _STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
     **dict.fromkeys(_functions("matmul bmm __matmul__ baddbmm einsum", torch, Tensor), AttentionWatch.product),
     **dict.fromkeys(_functions("softmax", torch, Tensor, functional), AttentionWatch.softmax),
     functional.scaled_dot_product_attention: AttentionWatch.fused,
+    functional.multi_head_attention_forward: AttentionWatch.multihead,
     **dict.fromkeys(
         _ADDING
         | _functions(
             "sub sub_ __sub__ __isub__ subtract mul mul_ __mul__ __rmul__ __imul__ multiply div div_ __truediv__ "
-            "__itruediv__ divide true_divide tanh clamp clamp_ clip nan_to_num dropout to type float half bfloat16 "
+            "__itruediv__ divide true_divide tanh clamp clamp_ clip max nan_to_num dropout to type float half bfloat16 "
             "double type_as contiguous clone",
             torch,
             Tensor,

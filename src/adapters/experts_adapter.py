@@ -20,7 +20,7 @@ class ExpertsAdapter(SiteAdapter):
         Args:
             projection: Name of the projection's parameter, a key of ``site.experts.projections``.
             x: What it was given, shape (rows, in_features).
-            y: What it gave, shape (rows, out_features).
+            y: What its weight gave, shape (rows, out_features); a bias is added afterwards.
             experts: The expert of each row, shape (rows,), ascending.
             ends: Where each expert's rows end, shape (count,), int32: expert e has rows ends[e - 1] to ends[e].
 

@@ -126,17 +126,22 @@ class ExpertWeight:
 
     def run(self, x: Tensor, y: Tensor) -> Tensor:
         """The adapters on the product ``y`` of ``x`` with this weight; of several experts, axis 0 tells them apart."""
-        rows, out = x.expand(*y.shape[:-1], x.shape[-1]).reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-        if self._experts is None:
-            experts = torch.arange(self._count, device=x.device).repeat_interleave(rows.shape[0] // self._count)
-            return self._run_sorted(rows, out, experts).reshape(y.shape)
-        experts = torch.as_tensor(self._experts, device=x.device).reshape(-1)
-        experts = experts[:, None].expand(-1, rows.shape[0] // experts.shape[0]).reshape(-1)
-        if not isinstance(self._experts, Tensor) or self._experts.dim() == 0:
-            return self._run_sorted(rows, out, experts).reshape(y.shape)
-        experts, order = torch.sort(experts, stable=True)
-        back = torch.argsort(order)
-        return self._run_sorted(rows[order], out[order], experts)[back].reshape(y.shape)
+        experts = self._experts
+        if isinstance(experts, Tensor) and experts.dim() == 1:
+            return self._run_gathered(x, y, experts)
+        if experts is None:
+            x = x.expand(*y.shape[:-1], x.shape[-1])
+            of_rows = torch.arange(self._count, device=x.device).repeat_interleave(y[0].shape[:-1].numel())
+        else:
+            of_rows = torch.as_tensor(experts, device=x.device).repeat(y.shape[:-1].numel())
+        if y.dim() == 2:
+            return self._run_sorted(x, y, of_rows)
+        return self._run_sorted(x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1]), of_rows).reshape(y.shape)
+
+    def _run_gathered(self, x: Tensor, y: Tensor, experts: Tensor) -> Tensor:
+        rows, out = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+        of_rows, order = torch.sort(experts.repeat_interleave(rows.shape[0] // experts.shape[0]), stable=True)
+        return out.index_copy(0, order, self._run_sorted(rows[order], out[order], of_rows)).reshape(y.shape)
 
     def _run_sorted(self, x: Tensor, y: Tensor, experts: Tensor) -> Tensor:
         ends = torch.searchsorted(experts, torch.arange(self._count, device=x.device), right=True, out_int32=True)

@@ -33,6 +33,7 @@ class Method:
         accepts: The kinds or roles of modules it can be built on; a module needs one of them.
         otherwise: The targets for a model that has nothing of the default ones.
         peft: How its checkpoints look in peft's format, for a method that peft knows.
+        starts_from_base: Whether a model gives what it gave before when the method has just been attached.
         targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``). Of
             targets that are given each must match something; of the default ones, those that a model lacks are left
             out.
@@ -42,6 +43,7 @@ class Method:
     accepts: ClassVar[tuple[str, ...]] = ("linear",)
     otherwise: ClassVar[tuple[str, ...]] = ()
     peft: ClassVar[PeftFormat | None] = None
+    starts_from_base: ClassVar[bool] = True
 
     targets: tuple[str, ...] = ("@linear",)
 

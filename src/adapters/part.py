@@ -69,6 +69,9 @@ class Part:
         """The sizes of the feature axes of its input and its output."""
         if self.width:
             return self.width, self.width
+        if self.experts:
+            sizes = list(self.experts.projections.values())
+            return sizes[0][0], sizes[-1][1]
         if self.kind == "linear":
             return weight_format(self.module).features(self.module)
         if self.kind == "convolution":

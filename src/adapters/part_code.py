@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 _PARAMETER = "weight"
+_ALL_CHILDREN = frozenset({"children", "named_children", "modules", "named_modules", "_modules"})
 _ASKED_ONLY = frozenset({"dtype", "device", "shape", "size", "dim", "ndim", "is_cuda", "requires_grad", "numel"})
 """What may be asked of a weight by a model that then calls the module as usual."""
 
@@ -27,12 +28,19 @@ class PartCode:
         used: Dotted names of what it calls, or hands on, below ``self``.
         read: Dotted names of the modules below ``self`` whose weight it reads, or whose hooks it goes around.
         declared: Those that the class itself declares to read, to accelerate.
+        goes_around: Whether it calls the ``forward`` of a module that it got from a list, so that no hooks run there.
     """
 
     names: frozenset[str]
     used: frozenset[str]
     read: frozenset[str]
     declared: frozenset[str]
+    goes_around: bool
+
+    @property
+    def iterates(self) -> bool:
+        """Whether it may come upon every child, whatever its name."""
+        return not self.names.isdisjoint(_ALL_CHILDREN)
 
     @property
     def unheard(self) -> frozenset[str]:
@@ -46,12 +54,16 @@ def part_code(module_type: type[nn.Module]) -> PartCode:
     names: set[str] = set()
     used: set[str] = set()
     read: set[str] = set()
+    goes_around = False
     for function, own in _reached(module_type):
         for code in _codes(function.__code__):
             names.update(code.co_names)
-            for chain in _chains(code, own) if own else ():
-                _sort(chain, used, read)
-    return PartCode(frozenset(names), frozenset(used), frozenset(read), _declared(module_type.forward))
+            for chain in _chains(code) if own else ():
+                if chain[0] == own:
+                    _sort(chain[1:], used, read)
+                goes_around |= chain[0] != own and chain[1:] == ["forward"]
+    declared = _declared(module_type.forward)
+    return PartCode(frozenset(names), frozenset(used), frozenset(read), declared, goes_around)
 
 
 def _declared(forward: Any) -> frozenset[str]:
@@ -103,17 +115,17 @@ def _overridden(module_type: type, name: str, caller: FunctionType) -> Iterator[
     yield from found if "super" in caller.__code__.co_names else found[:1]
 
 
-def _functions(item: Any) -> Iterator[FunctionType]:
-    """The plain functions behind a function, a property, or a decorator's wrapper."""
-    waiting = [item.fget if isinstance(item, property) else getattr(item, "__func__", item)]
-    seen: set[FunctionType] = set()  # a function may close over itself
+def _functions(item: Any) -> list[FunctionType]:
+    """The plain functions behind a function, a property, or a decorator's wrapper; the outermost first."""
+    found: list[FunctionType] = []
+    waiting: list[Any] = [item.fget if isinstance(item, property) else getattr(item, "__func__", item)]
     while waiting:
         function = waiting.pop()
-        if isinstance(function, FunctionType) and function not in seen:
-            seen.add(function)
-            yield function
+        if isinstance(function, FunctionType) and function not in found:
+            found.append(function)
             waiting.append(getattr(function, "__wrapped__", None))
-            waiting += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+            waiting.extend(cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
+    return found
 
 
 def _is_filled(cell: Any) -> bool:
@@ -131,27 +143,22 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _chains(code: CodeType, own: str) -> Iterator[list[str]]:
-    """Every ``self.a.b.c`` in the code, as ``[a, b, c]``."""
-    chain: list[str] | None = None
+def _chains(code: CodeType) -> Iterator[list[str]]:
+    """Every ``x.a.b.c`` of a local variable in the code, as ``[x, a, b, c]``."""
+    chain: list[str] = []
     for instruction in dis.get_instructions(code):
         name = instruction.opname
         if name == "EXTENDED_ARG":
             continue
-        if chain is not None and name in ("LOAD_ATTR", "LOAD_METHOD"):
+        if chain and name in ("LOAD_ATTR", "LOAD_METHOD"):
             chain.append(instruction.argval)
             continue
-        if chain:
+        if len(chain) > 1:
             yield chain
-        chain = [] if _loads(instruction, own) else None
-
-
-def _loads(instruction: dis.Instruction, name: str) -> bool:
-    """Whether it puts the local variable ``name`` on the stack, maybe after another one."""
-    if "LOAD_FAST" not in instruction.opname and instruction.opname != "LOAD_DEREF":
-        return False
-    loaded = instruction.argval
-    return bool((loaded[-1] if isinstance(loaded, tuple) else loaded) == name)
+        chain = []
+        if "LOAD_FAST" in name or name == "LOAD_DEREF":
+            loaded = instruction.argval  # two variables, for some instructions; the last one is on top
+            chain = [loaded[-1] if isinstance(loaded, tuple) else loaded]
 
 
 def names_in(function: Any) -> frozenset[str]:

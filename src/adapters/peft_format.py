@@ -1,7 +1,7 @@
 """How a method's checkpoints look in Hugging Face peft's format: the part of the contract for methods peft knows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -70,9 +70,14 @@ class PeftFormat(ABC):
         return tensor_name(site, self.tensors.get(tensor, tensor))
 
     def read(
-        self, model: nn.Module, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+        self, model: nn.Module, config: Mapping[str, Any], tensors: MutableMapping[str, Tensor]
     ) -> tuple["Method", list[str], list[str]]:
         """The method, the names of its sites and of the parameters trained themselves, of files that peft wrote.
+
+        Args:
+            model: The model they are to be loaded onto.
+            config: ``adapter_config.json``.
+            tensors: Those of the file; a format may add what follows from them.
 
         Raises:
             CheckpointError: The files use an option of peft's that changes the function and is not supported here.

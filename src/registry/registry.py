@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -89,15 +89,19 @@ class Registry:
         method: type[Method] = self.item("method", name)
         return method
 
-    def method_of_peft(self, peft_type: str) -> type[Method]:
-        """The method whose checkpoints peft calls ``peft_type``.
+    def method_of_peft(self, peft_type: str, besides: Collection[type[Method]] = ()) -> type[Method]:
+        """The method whose checkpoints peft calls ``peft_type``; one of a family only where there is no other.
+
+        Args:
+            peft_type: peft's name of it.
+            besides: Methods that will not do.
 
         Raises:
             MissingPluginError: There is none.
         """
         for name in [*self._kind("method"), *self._make_families()]:
             method = self.method(name)
-            if method.peft is not None and method.peft.peft_type == peft_type:
+            if method.peft is not None and method.peft.peft_type == peft_type and method not in besides:
                 return method
         raise MissingPluginError(
             f"The checkpoint is of peft's {peft_type}, which no installed plugin reads. Load it with peft, or install "

@@ -1,5 +1,7 @@
 """A case: one method on one family of models, with what the laws do to the two."""
 
+import inspect
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +106,13 @@ class Case:
             find_peft_method=registry().method_of_peft,
             origin=find_origin,
         )
+
+    def described(self, error: Exception) -> str:
+        """An error in one line, with the place in the method's own file that it passed through."""
+        own = inspect.getsourcefile(type(self.method))
+        places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+        where = f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
+        return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
     def optimizer(self, adapter: Adapter, learning_rate: float = LEARNING_RATE) -> torch.optim.Optimizer:
         """Adam on what the adapter trains."""

@@ -170,7 +170,7 @@ def finding_of(law: Law, case: Case) -> Finding:
     except Verdict as verdict:
         return Finding(law, case.family.name, verdict.outcome, str(verdict), verdict)
     except Exception as error:  # whatever a method raises, it breaks the law
-        return Finding(law, case.family.name, Outcome.BROKEN, f"{type(error).__name__}: {error}", error)
+        return Finding(law, case.family.name, Outcome.BROKEN, case.described(error), error)
     return Finding(law, case.family.name, Outcome.HELD)
 
 

@@ -1,5 +1,6 @@
 """Methods with a penalty or a schedule, in every kind of loop."""
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -45,7 +46,9 @@ class Follower(inarch.Method):
         return Offset(site)
 
     def penalty(self, adapters: Mapping[str, inarch.SiteAdapter]) -> Tensor | None:
-        return self.strength * sum(adapter.a.pow(2).sum() / 2 for adapter in adapters.values()) if self.strength else None
+        return (
+            self.strength * sum(adapter.a.pow(2).sum() / 2 for adapter in adapters.values()) if self.strength else None
+        )
 
     def after_step(self, adapters: Mapping[str, inarch.SiteAdapter], step: Step) -> Self | None:
         assert not torch.is_grad_enabled()
@@ -334,17 +337,24 @@ def hidden_in_data(parameters: list[nn.Parameter]) -> None:
         parameter.data.add_(parameter.grad, alpha=-RATE)  # which leaves the version as it is
 
 
+def changes_until_refused(model: nn.Module, adapter: inarch.Adapter, change: Any) -> int:
+    """How many times the parameters can be changed before a forward pass refuses."""
+    for changes in range(10):
+        model.zero_grad()
+        with contextlib.suppress(TrainingError):
+            loss_of(model).backward()
+        if next(adapter.parameters()).grad is None:
+            return changes
+        change(list(adapter.parameters()))
+    raise AssertionError("never refused")
+
+
 @pytest.mark.parametrize("change", [hidden_by_hand, hidden_in_data])
 def test_hidden_steps_are_refused(change: Any) -> None:
     model, adapter = small()
-    hidden = 0
+    assert changes_until_refused(model, adapter, change) == lifecycle.HIDDEN_STEPS
     with pytest.raises(TrainingError, match=r'"default" change, but no optimizer step is seen: follower follows'):
-        for _ in range(10):
-            model.zero_grad()
-            loss_of(model).backward()
-            change(list(adapter.parameters()))
-            hidden += 1
-    assert hidden == lifecycle.HIDDEN_STEPS
+        model(torch.ones(1, 3).double())
 
 
 @pytest.mark.parametrize("change", [hidden_by_hand, hidden_in_data])
@@ -355,11 +365,7 @@ def test_hidden_steps_after_seen_ones_are_refused(change: Any) -> None:
         optimizer.zero_grad()
         loss_of(model).backward()
         optimizer.step()
-    with pytest.raises(TrainingError, match="no optimizer step is seen"):
-        for _ in range(10):
-            model.zero_grad()
-            loss_of(model).backward()
-            change(list(adapter.parameters()))
+    assert changes_until_refused(model, adapter, change) <= 2 * lifecycle.HIDDEN_STEPS
 
 
 def test_what_is_no_hidden_step() -> None:

@@ -49,7 +49,9 @@ class Shifts(Method):
     """A shift before or after a map."""
 
     name = "shifts"
+    accepts = ("linear", "norm")
 
+    targets: tuple[str, ...] = ("@linear", "@norm")
     side: Literal["input", "output"] = "input"
     factor: float = 1.0
 
@@ -62,15 +64,22 @@ class Named(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = Tupled(4, 3)
+        self.inner = Tupled()
 
     def forward(self, x: Tensor) -> tuple[Tensor, str]:
-        return self.inner(hidden=x, note="kept")
+        result: tuple[Tensor, str] = self.inner(hidden=x, note="kept")
+        return result
 
 
-class Tupled(nn.Linear):
-    def forward(self, hidden: Tensor, note: str) -> tuple[Tensor, str]:  # type: ignore[override]
-        return super().forward(hidden), note
+class Tupled(nn.Module):
+    """A norm, as the anatomy sees it: models' own linear maps with other signatures are no linear maps to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(1.0, 5.0))
+
+    def forward(self, hidden: Tensor, note: str) -> tuple[Tensor, str]:
+        return self.weight * hidden, note
 
 
 def linear() -> nn.Sequential:
@@ -122,9 +131,8 @@ def test_keywords_and_tuples_pass_through(side: Literal["input", "output"]) -> N
     perturb(adapter := shifted(model, side=side))
     (shift,) = adapter.parameters()
     y, note = model(X)
-    weight, bias = model.inner.weight, model.inner.bias
     before, after = (X + shift, 0) if side == "input" else (X, shift + X.mean(-1, keepdim=True))
-    torch.testing.assert_close(y, nn.functional.linear(before, weight, bias) + after)
+    torch.testing.assert_close(y, model.inner.weight * before + after)
     assert note == "kept"
 
 

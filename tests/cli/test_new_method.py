@@ -72,18 +72,18 @@ def test_the_package_is_installed_checked_and_used(folder: Path, tmp_path: Path)
     found = json.loads(run("inarch", "check", NAME, "--model", "llama", "--json", cwd=tmp_path, site=site))
     assert found["holds"]
     assert [finding["outcome"] for finding in found["findings"]] == ["held"] * len(LAWS)
-    use = tmp_path / "use.py"
-    use.write_text(
-        "import inarch\n"
+    (tmp_path / "use.py").write_text(
+        "import inarch, pytest\n"
         "from inarch.testing import FAMILIES\n"
         f"inarch.attach(FAMILIES['llama'].model(), '{NAME}', rank=2).save('saved')\n"
         "print(inarch.load(FAMILIES['llama'].model(), 'saved'))\n"
+        f"raise SystemExit(pytest.main(['-q', '-k', 'starts-from-the-base-llama', {str(folder)!r}]))\n"
     )
-    assert f"{NAME} at 14 sites" in run("use", cwd=tmp_path, site=site)
+    said = run("use", cwd=tmp_path, site=site)
+    assert f"{NAME} at 14 sites" in said
+    assert "1 passed" in said
     record = json.loads((tmp_path / "saved" / "adapter_config.json").read_text())["inarch"]
     assert (record["distribution"], record["version"]) == (f"inarch-{NAME}", "0.1.0")
-    tested = run("pytest", "-q", "-k", "starts-from-the-base-llama", folder, cwd=tmp_path, site=site)
-    assert "1 passed" in tested
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,13 +111,31 @@ def test_input_and_output_are_told_apart_as_peft_does(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(ours, family.batch()), logits(theirs, family.batch()), rtol=0, atol=1e-6)
 
 
-def test_the_input_of_a_convolution_in_peft_s_file_is_refused(tmp_path: Path) -> None:
-    theirs = peft.get_peft_model(
-        nn.Sequential(nn.Conv2d(2, 4, 3)), peft.IA3Config(target_modules=["0"], feedforward_modules=["0"])
-    )
-    theirs.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(CheckpointError, match="input of 0, a convolution"):
-        inarch.load(nn.Sequential(nn.Conv2d(2, 4, 3)), tmp_path / "adapter")
+def test_the_input_of_a_convolution_in_peft_s_file_is_refused() -> None:
+    peft_format = inarch.method("ia3").peft
+    assert peft_format is not None
+    with pytest.raises(CheckpointError, match="input of a.0, a convolution"):
+        peft_format.method({"feedforward_modules": ["0"]}, {"a.0": {"ia3_l": (1, 2, 1, 1)}})
+
+
+@pytest.mark.parametrize(("module", "known"), [(nn.Conv2d(2, 4, 3), True), (nn.Conv1d(2, 4, 3), False)])
+def test_what_peft_does_not_know_is_saved_in_our_own_format(module: nn.Module, known: bool, tmp_path: Path) -> None:
+    model = nn.Sequential(module)
+    adapter = inarch.attach(model, "ia3")
+    perturb(adapter)
+    adapter.save(tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert ("peft_type" in config) == known
+    x = torch.randn(1, 2, *[5] * (module.weight.dim() - 2))
+    answer = model(x)
+    adapter.detach()
+    inarch.load(model, tmp_path / "adapter")
+    assert torch.equal(model(x), answer)
+    if known:
+        adapter = inarch.adapters(model)["default"]
+        adapter.detach()
+        theirs = peft.PeftModel.from_pretrained(model, tmp_path / "adapter")
+        torch.testing.assert_close(theirs(x), answer)
 
 
 def test_the_config_is_what_peft_expects(tmp_path: Path) -> None:

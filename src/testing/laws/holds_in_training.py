@@ -33,7 +33,7 @@ def holds_in_training(case: Case) -> None:
         except Verdict:
             raise
         except Exception as error:
-            raise Broken(f"{situation}: {type(error).__name__}: {error}") from error
+            raise Broken(f"{situation}: {case.described(error)}") from error
 
 
 def _autocast(case: Case) -> None:
@@ -59,6 +59,8 @@ def _bfloat16_base(case: Case) -> None:
 def _gradient_checkpointing(case: Case) -> None:
     case = case.precise()
     model, adapter = case.adapted()
+    if not getattr(model, "supports_gradient_checkpointing", False):  # a word of transformers' models
+        return
     model.train()
     torch.manual_seed(0)
     plain = gradients(model, adapter, case.batch())

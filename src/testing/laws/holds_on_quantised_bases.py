@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...errors import shortened
-from ..case import Case, difference, logits, perturb
+from ..case import Case, difference, logits
 from ..traces import Traces
 from ..verdict import NotRun, Refused, require
 from .trains_only_itself import require_gradients
@@ -48,7 +48,6 @@ def _hold(case: Case, model: nn.Module) -> None:
     changed = difference(logits(model, case.batch()), plain)
     if getattr(type(case.method), "starts_from_base", True):
         require(changed <= ROUNDING, f"Attached, it changes the answers by {changed:.1e} of the largest.")
-    perturb(adapter)
     require_gradients(case, model, adapter)
     optimizer = case.optimizer(adapter)
     for step in range(STEPS):

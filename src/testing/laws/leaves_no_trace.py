@@ -11,6 +11,8 @@ from ..case import Case, logits, perturb
 from ..traces import Traces
 from ..verdict import Refused, require
 
+STEPS = 6
+
 
 def leaves_no_trace(case: Case) -> None:
     """Detached, even after training, it leaves the base as it was to the bit: answers, values, hooks, attributes.
@@ -18,6 +20,7 @@ def leaves_no_trace(case: Case) -> None:
     While it is attached every base module keeps its name and type, and disabled it is the base. A method that says no
     to a model leaves no trace either.
     """
+    case = case.for_steps(STEPS)
     model = case.base()
     next(model.parameters()).requires_grad_(False)  # a base of which a part was frozen before
     answer, before = logits(model, case.batch()), Traces.of(model)

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -54,7 +53,7 @@ def _require_strictness(case: Case, folder: Path) -> None:
         _require_refused(case, folder, what)
 
 
-def _require_refused(case: Case, folder: Path, what: str) -> Any:
+def _require_refused(case: Case, folder: Path, what: str) -> None:
     try:
         case.load(case.base(), folder)
     except CheckpointKeyError:

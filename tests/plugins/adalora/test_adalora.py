@@ -61,7 +61,9 @@ def test_the_formula(rank_pattern: dict[str, int] | None) -> None:
     site = adapter.modules["0"]
     assert site.P.shape == (5, 3 if rank_pattern else 4)
     x = torch.randn(3, 6, dtype=torch.float64)
-    expected = x @ model[0].weight.T + model[0].bias + 8 / (4 + 1e-5) * x @ (site.P @ site.Lambda.view(-1).diag() @ site.Q).T
+    expected = (
+        x @ model[0].weight.T + model[0].bias + 8 / (4 + 1e-5) * x @ (site.P @ site.Lambda.view(-1).diag() @ site.Q).T
+    )
     torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
 
 
@@ -149,7 +151,7 @@ def test_ends_with_the_ranks_that_are_left(name: str, tmp_path: Path) -> None:
 def test_the_last_pruning_changes_no_answer() -> None:
     """What is removed was zero already, so the answer after the last step is that of the parameters it kept."""
     family = FAMILIES["llama"]
-    model, adapter, optimizer = start(family)
+    model, _, optimizer = start(family)
     for _ in range(12):
         step(model, optimizer, family.batch())
     twin, other, steps = start(family, steps=13, final_warmup=4, initial_warmup=2)
@@ -225,6 +227,7 @@ def test_goes_on_from_a_file_to_the_same_bits(interrupted: int, tmp_path: Path) 
 
 def test_in_trainer_a_killed_run_resumes(config_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from inarch.training.folder import RunFolder
+
     from runs import KillAt, Killed, assert_same_run, run
 
     monkeypatch.setattr("inarch.training.run.draw_curve", lambda *arguments: None)
@@ -239,7 +242,9 @@ def test_in_trainer_a_killed_run_resumes(config_file: Any, monkeypatch: pytest.M
     assert isinstance(resumed.folder, RunFolder)
 
 
-def test_in_trainer_the_best_checkpoint_may_be_of_other_ranks(config_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_trainer_the_best_checkpoint_may_be_of_other_ranks(
+    config_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At so high a learning rate the first evaluation is the best: the ranks were not yet chosen then."""
     from safetensors import safe_open
 
@@ -260,7 +265,9 @@ def test_convolutions(tmp_path: Path) -> None:
     """A kernel is a matrix with one row for each output channel: held to the merged convolution, with all its options."""
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(4, 8, 3, stride=2, padding=1, padding_mode="reflect"), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2, dilation=2)
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, padding_mode="reflect"),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=2, dilation=2),
     ).double()
     base = copy.deepcopy(model)
     x = torch.randn(2, 4, 12, 12, dtype=torch.float64)

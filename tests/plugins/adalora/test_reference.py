@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from inarch_plugins.adalora import AdaLoRA, Triplets
-from inarch_plugins.adalora.importance import kept, scores
 from torch import Tensor, nn
 
 import inarch
+from inarch_plugins.adalora import AdaLoRA, Triplets
+from inarch_plugins.adalora.importance import kept, scores
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text())
 SITES = ("0", "2")
@@ -83,7 +83,9 @@ def test_ties_with_the_first_one_left_out_are_left_out() -> None:
     _, _, sites = attached()
     for index, site in enumerate(sites):
         for average in ("sensitivity", "uncertainty"):
-            value = torch.tensor([[4.0], [2.0], [2.0], [1.0]]) if index == 0 else torch.tensor([[3.0], [2.0], [0.5], [0.1]])
+            value = (
+                torch.tensor([[4.0], [2.0], [2.0], [1.0]]) if index == 0 else torch.tensor([[3.0], [2.0], [0.5], [0.1]])
+            )
             getattr(site, f"Lambda_{average}").copy_(value)
     assert [keep.tolist() for keep in kept(sites, 4)] == [[True, False, False, False], [True, False, False, False]]
     assert [keep.tolist() for keep in kept(sites, 5)] == [[True, True, True, False], [True, True, False, False]]
@@ -108,4 +110,7 @@ def test_the_schedule_is_peft_s(initial: int, final: int, interval: int, steps: 
     ours = method.schedule(steps, sites=7)
     for step in range(1, steps + 1):
         last = step == steps  # where ours always prunes, to remove what is left out
-        assert (ours.budget(step), ours.prunes(step)) == (theirs.budget_schedule(step)[0], theirs.budget_schedule(step)[1] or last)
+        assert (ours.budget(step), ours.prunes(step)) == (
+            theirs.budget_schedule(step)[0],
+            theirs.budget_schedule(step)[1] or last,
+        )

@@ -1,0 +1,55 @@
+"""PyTorch's own multi-head attention, in one function, with a prefix before its keys and values."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .attention_prefix import Prefix
+
+_NAMES = tuple(signature(functional.multi_head_attention_forward).parameters)
+
+
+def attend(
+    prefix: Prefix, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Tensor, Tensor | None]:
+    """Call ``multi_head_attention_forward`` with the prefix before the keys and values that it projects.
+
+    It takes keys and values that are projected already, and then what it projects counts for its length alone.
+    """
+    given: dict[str, Any] = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
+    key, value, heads = given["key"], given["value"], given["num_heads"]
+    own_key, own_value = _projected(given)
+    rows = torch.Size((key.shape[1] if key.dim() == 3 else 1, heads))
+    size = given["embed_dim_to_check"] // heads
+    first_keys = prefix.keys_in(rows, size).flatten(0, 1).to(own_key.dtype)
+    first_values = prefix.values_in(rows, size).flatten(0, 1).to(own_value.dtype)
+    given["static_k"] = torch.cat([first_keys, _apart(own_key, rows, size)], dim=1)
+    given["static_v"] = torch.cat([first_values, _apart(own_value, rows, size)], dim=1)
+    longer = (0, 0) * (key.dim() - 1) + (prefix.length, 0)
+    given["key"], given["value"] = functional.pad(key, longer), functional.pad(value, longer)
+    for name in ("attn_mask", "key_padding_mask"):  # true and -inf hide a key
+        if given.get(name) is not None:
+            given[name] = functional.pad(given[name], (prefix.length, 0))
+    given["is_causal"] = False  # a hint that the mask tells the same
+    output, weights = func(**given)
+    return output, None if weights is None else weights[..., prefix.length :]
+
+
+def _projected(given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Keys and values of the sequence, shape (positions, batch, heads * size), or without a batch."""
+    separate = given.get("use_separate_proj_weight", False)
+    packed = None if separate else given["in_proj_weight"].chunk(3)
+    of_keys, of_values = (given["k_proj_weight"], given["v_proj_weight"]) if packed is None else packed[1:]
+    bias = given["in_proj_bias"]
+    _, bias_of_keys, bias_of_values = (None, None, None) if bias is None else bias.chunk(3)
+    key = functional.linear(given["key"], of_keys, bias_of_keys)
+    return key, functional.linear(given["value"], of_values, bias_of_values)
+
+
+def _apart(projected: Tensor, rows: torch.Size, size: int) -> Tensor:
+    """Batch and heads as one axis before the positions."""
+    return projected.reshape(projected.shape[0], rows.numel(), size).transpose(0, 1)
