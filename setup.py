@@ -9,4 +9,4 @@ packages = [
     for package, folder in FOLDERS.items()
     for below in ["", *find_packages(folder)]
 ]
-setup(package_dir=FOLDERS, packages=packages, package_data={"inarch": ["py.typed", "testing/template/*.*"]})
+setup(package_dir=FOLDERS, packages=packages, package_data={"inarch": ["py.typed", "testing/new-method/*"]})

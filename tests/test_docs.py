@@ -1,4 +1,4 @@
-"""Every block of code in ``docs`` is run, in order, as a reader would run it."""
+"""Every block of code on the pages about methods is run, in order, as a reader would run it."""
 
 import re
 import sys
@@ -14,8 +14,9 @@ from inarch.testing import LAWS
 
 from runs import rows, tokenizer, write_csv
 
-PAGE = Path(__file__).parent.parent / "docs" / "writing-a-method.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = ("writing-a-method.md", "kinds-of-methods.md")  # in the order in which they are read
+TEXT = "\n".join((DOCS / page).read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 HUB_ID = "distilbert/distilbert-base-uncased"
 PACKAGE, MODULE = "inarch-lora-xs", "inarch_lora_xs"
@@ -23,7 +24,7 @@ PACKAGE, MODULE = "inarch-lora-xs", "inarch_lora_xs"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder with the data and the model that the page speaks of."""
+    """An empty folder with the data and the model that the pages speak of."""
     from transformers import DistilBertConfig, DistilBertForMaskedLM
 
     torch.manual_seed(0)
@@ -47,25 +48,26 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def run_python(block: str, scope: dict[str, object]) -> None:
-    """Run a block; one that opens with the name of a file is written there, as the page says."""
+    """Run a block; one that opens with the name of a file is written there, as the pages say."""
     named = re.match(r"# (\S+\.py)\n", block)
     if named:
-        assert Path(named[1]).exists(), "the page rewrites files that inarch new-method has written"
+        assert Path(named[1]).exists(), "the pages rewrite files that inarch new-method has written"
         Path(named[1]).write_text(block.split("\n", 1)[1], encoding="utf-8")
     else:
-        exec(compile(block, PAGE.name, "exec", dont_inherit=True), scope)
+        exec(compile(block, "docs", "exec", dont_inherit=True), scope)
 
 
-def test_the_page_runs_from_top_to_bottom(
+def test_the_pages_run_from_top_to_bottom(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scope: dict[str, object] = {"__name__": "page"}
-    monkeypatch.setitem(sys.modules, "page", sys.modules[__name__])  # where dataclasses look up the names of types
+    scope: dict[str, object] = {"__name__": "pages"}
+    monkeypatch.setitem(sys.modules, "pages", sys.modules[__name__])  # where dataclasses look up the names of types
     for language, block in BLOCKS:
         if language == "python":
             run_python(block, scope)
         elif language == "yaml":
-            (place / "lora-xs.yaml").write_text(block)
+            named = block.split("\n", 1)[0].removeprefix("# ")
+            (place / named).write_text(block)
         elif language == "bash":
             for line in block.splitlines():
                 if line.startswith("pip install --editable"):
@@ -73,6 +75,11 @@ def test_the_page_runs_from_top_to_bottom(
                 else:
                     assert main(line.split()[1:]) == 0, (line, capsys.readouterr())
     assert (place / "runs" / "lora-xs" / "adapter").exists()
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert target.startswith("https://") or (DOCS / target).exists(), target
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:

@@ -1,18 +1,15 @@
-"""The arena: every architecture against every method, over a few processes."""
+"""The arena: every architecture against every method, each architecture in a process of its own."""
 
 import gc
-import os
 import signal
-import warnings
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from typing import Any
-
-import torch
 
 from inarch_benchmarks.arena.catalogue import Entry
 from inarch_benchmarks.arena.cell import FAILED, Cell, one_line, run_cell, subject
@@ -21,8 +18,9 @@ from inarch_benchmarks.arena.contenders import CONTENDERS
 SECONDS = 60
 """What a cell may take, and the making of a model with its batch."""
 
-ENTRIES_PER_PROCESS = 100
-"""After so many a process is followed by a fresh one: transformers keeps the module of every model it made."""
+PRELOAD = ("inarch_benchmarks.arena.preload",)
+
+Contest = Callable[[Entry, Sequence[str]], "Row"]
 
 
 @dataclass(frozen=True)
@@ -53,52 +51,6 @@ class Row:
         }
 
 
-def run(entries: Sequence[Entry], methods: Sequence[str], processes: int, on_done: Callable[[Row], None]) -> list[Row]:
-    """Every method on every architecture.
-
-    Args:
-        entries: The architectures.
-        methods: Names of the methods.
-        processes: Number of processes, of one thread each.
-        on_done: Called with every row as it ends, in any order.
-
-    Returns:
-        The rows in the order of the entries.
-    """
-    rows: dict[Entry, Row] = {}
-
-    def done(row: Row) -> None:
-        rows[row.entry] = row
-        on_done(row)
-
-    for entry in _run_together(entries, methods, processes, done):
-        for _ in _run_together([entry], methods, 1, done):  # alone, so that it is known which one kills its process
-            killed = Cell(FAILED, "the process was killed", "BrokenProcessPool")
-            done(Row(entry, cells=dict.fromkeys(methods, killed)))
-    return [rows[entry] for entry in entries]
-
-
-def _run_together(
-    entries: Sequence[Entry], methods: Sequence[str], processes: int, done: Callable[[Row], None]
-) -> list[Entry]:
-    """Run in one pool of processes; the entries that are left if one of the processes was killed."""
-    left = dict.fromkeys(entries)
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_start, max_tasks_per_child=ENTRIES_PER_PROCESS
-    ) as pool:
-        try:
-            for future in as_completed([pool.submit(contest, entry, methods) for entry in entries]):
-                row = future.result()
-                del left[row.entry]
-                done(row)
-        except BrokenProcessPool:
-            pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return list(left)
-
-
 def contest(entry: Entry, methods: Sequence[str]) -> Row:
     """Every method on one architecture, in this process."""
     try:
@@ -115,6 +67,86 @@ def contest(entry: Entry, methods: Sequence[str]) -> Row:
     return Row(entry, "", parameters, cells)
 
 
+def run(
+    entries: Sequence[Entry],
+    methods: Sequence[str],
+    processes: int,
+    on_done: Callable[[Row], None],
+    *,
+    contest: Contest = contest,
+    preload: Sequence[str] = PRELOAD,
+) -> list[Row]:
+    """Every method on every architecture, in processes of one thread each.
+
+    An architecture that crashes its process or eats up its memory takes nothing else along.
+
+    Args:
+        entries: The architectures.
+        methods: Names of the methods.
+        processes: Number of processes at a time.
+        on_done: Called with every row as it ends, in any order.
+        contest: What is done with each.
+        preload: Modules that the processes share.
+
+    Returns:
+        The rows in the order of the entries.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    rows: dict[Entry, Row] = {}
+    waiting, running = deque(entries), dict[Connection, _Bout]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                bout = _Bout(context, contest, waiting.popleft(), methods)
+                running[bout.receiver] = bout
+            for bout in running.values():
+                bout.end_when_overdue()
+            for receiver in wait(list(running), timeout=1):
+                assert isinstance(receiver, Connection)
+                row = running.pop(receiver).row()
+                rows[row.entry] = row
+                on_done(row)
+    finally:
+        for bout in running.values():
+            bout.process.kill()
+    return [rows[entry] for entry in entries]
+
+
+class _Bout:
+    """One architecture in its process."""
+
+    def __init__(self, context: Any, contest: Contest, entry: Entry, methods: Sequence[str]) -> None:
+        self.entry, self.methods = entry, methods
+        self.receiver, sender = context.Pipe(duplex=False)
+        self.process = context.Process(target=_report, args=(contest, entry, methods, sender))
+        self.process.start()
+        sender.close()  # the process has the other one: when it dies, the receiver learns of it
+        self.deadline = time.monotonic() + SECONDS * (len(methods) + 2)
+
+    def end_when_overdue(self) -> None:
+        """Kill a process that its own alarm did not wake, as inside a library's loop."""
+        if time.monotonic() > self.deadline:
+            self.process.kill()
+
+    def row(self) -> Row:
+        """What the process said, or that it died before it said anything."""
+        try:
+            row: Row = self.receiver.recv()
+        except EOFError:
+            self.process.join()
+            killed = Cell(FAILED, f"the process ended with exit code {self.process.exitcode}", "EOFError")
+            row = Row(self.entry, cells=dict.fromkeys(self.methods, killed))
+        self.process.join()
+        self.receiver.close()
+        return row
+
+
+def _report(contest: Contest, entry: Entry, methods: Sequence[str], sender: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    sender.send(contest(entry, methods))
+
+
 @contextmanager
 def _limit() -> Iterator[None]:
     """Inside, a ``TimeoutError`` is raised after ``SECONDS``."""
@@ -129,14 +161,3 @@ def _limit() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _start() -> None:
-    """What a process begins with: one thread, nothing from the hub, and none of transformers' advice."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()

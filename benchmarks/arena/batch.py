@@ -4,7 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inarch_benchmarks.arena.inputs import INPUTS, MEDIA_TOKENS, ROWS, Full, Normal, Whole
 from inarch_benchmarks.arena.sizes import SPECIAL, TOKENS, VOCABULARY

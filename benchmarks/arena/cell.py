@@ -67,7 +67,7 @@ class Cell:
         return asdict(self)
 
 
-class CellFailure(Exception):
+class BrokenLawError(Exception):
     """A law that did not hold."""
 
 
@@ -75,7 +75,7 @@ def subject(make: Callable[[], nn.Module], batch: Batch) -> Subject:
     """Run the base model: forward twice, backward once.
 
     Raises:
-        CellFailure: The base itself is no ground to stand on: its loss is not finite, or not the same twice.
+        BrokenLawError: The base itself is no ground to stand on: its loss is not finite, or not the same twice.
     """
     model = make()
     base = observe(model, batch)
@@ -95,7 +95,7 @@ def run_cell(subject: Subject, method: str | inarch.Method, contender: Contender
     try:
         trial.run()
         outcome, reason, error = (REFUSED, trial.refusal, trial.refused_by) if trial.refusal else (PASSED, "", "")
-    except CellFailure as failure:
+    except BrokenLawError as failure:
         outcome, reason, error = FAILED, str(failure), type(failure).__name__
     except Exception as failure:  # whatever a model or a method raises is the outcome
         outcome, reason, error = FAILED, one_line(failure), type(failure).__name__
@@ -131,7 +131,7 @@ class _Trial:
         """Attach, train, save, load, detach.
 
         Raises:
-            CellFailure: A law did not hold.
+            BrokenLawError: A law did not hold.
         """
         model = self.subject.make()
         observe(model, self.subject.batch)  # some models change themselves in their first forward pass
@@ -223,7 +223,7 @@ class _Trial:
 
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise CellFailure(otherwise)
+        raise BrokenLawError(otherwise)
 
 
 def _some(names: Iterable[str]) -> str:

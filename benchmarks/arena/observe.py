@@ -47,7 +47,7 @@ def observe(model: nn.Module, batch: Batch) -> Observation:
     """What the model says to the batch."""
     with torch.no_grad():
         output = _output(model, batch)
-    return Observation(_loss(output).clone(), _logits(output))
+    return Observation(_loss(output).detach().clone(), _logits(output))
 
 
 def reached(model: nn.Module, batch: Batch) -> frozenset[str]:

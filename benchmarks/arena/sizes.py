@@ -8,6 +8,11 @@ LABELS = 3
 WIDTH = 32
 HEADS = 4
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _NAMES_BY_VALUE = {
     WIDTH: """
         hidden_size d_model n_embd dim emb_dim embed_dim embedding_size embedding_dim word_embed_proj_dim hidden_dim
@@ -18,7 +23,8 @@ _NAMES_BY_VALUE = {
         adapter_input_size entity_emb_size hidden_size_global image_text_hidden_size patch_embed_hidden_size
         embedding_hidden_size prediction_head_size lru_width output_channels d_latents xvector_output_dim
         image_token_embed_dim codevector_dim proj_codevector_dim classifier_proj_size output_embedding_size
-        input_embedding_size codebook_dim base_channels decoder_input_dim encoder_input_dim bottleneck_size text_embed_dim
+        input_embedding_size codebook_dim base_channels decoder_input_dim encoder_input_dim bottleneck_size
+        text_embed_dim
         vector_quantization_hidden_dimension vision_output_dim projector_input_dim projector_output_dim
         speech_decoder_prenet_units speech_decoder_postnet_units speaker_embedding_dim unit_embed_dim
         pronunciation_embed_dim shape_embed_dim lang_embed_dim spkr_embed_dim frequency_embedding_size
@@ -101,7 +107,7 @@ _NAMES_BY_VALUE = {
     """,
 }
 
-SIZES: dict[str, int] = {name: value for value, names in reversed(_NAMES_BY_VALUE.items()) for name in names.split()}
+SIZES: dict[str, int] = {name: value for value, names in _NAMES_BY_VALUE.items() for name in _words(names)}
 """The tiny value of an integer field. A field that is not there keeps its default."""
 
 AT_MOST = {
@@ -113,9 +119,7 @@ AT_MOST = {
 }
 """Fields that are only ever made smaller."""
 
-ONE_EACH = frozenset(
-    "depths block_sizes num_block_repeats stage_num_blocks stage_numb_of_layers depth n_attn_blocks".split()
-)
+ONE_EACH = _words("depths block_sizes num_block_repeats stage_num_blocks stage_numb_of_layers depth n_attn_blocks")
 """Lists with a number of layers for each stage: each becomes one."""
 
 INDEXES = {
@@ -136,21 +140,21 @@ EVEN_IF_NONE = {
 }
 """Fields that get this size even where the default is to have none."""
 
-WIDTHS = frozenset(
-    "hidden_sizes embed_dim embed_dims neck_hidden_sizes stage_in_channels stage_mid_channels "
-    "stage_out_channels stem_channels conv_dim tdnn_dim encoder_hidden_sizes base_attn_unit_dims".split()
-)
+WIDTHS = _words("""
+    hidden_sizes embed_dim embed_dims neck_hidden_sizes stage_in_channels stage_mid_channels stage_out_channels
+    stem_channels conv_dim tdnn_dim encoder_hidden_sizes base_attn_unit_dims
+""")
 """Lists with a width for each stage: made smaller in proportion."""
 
-HEAD_COUNTS = frozenset("num_heads num_attention_heads encoder_num_heads".split())
+HEAD_COUNTS = _words("num_heads num_attention_heads encoder_num_heads")
 """Lists with a number of heads for each stage: made smaller in proportion."""
 
-_SPECIAL_TOKENS = (
-    "pad bos eos image video audio decoder_start unk sep cls mask forced_eos forced_bos boi eoi boa eoa "
-    "image_start image_end video_start video_end audio_start audio_end vision_start vision_end image_bos image_eos "
-    "audio_bos audio_eos image_patch frame_start frame_end low_res_image_start user timestamp document eod "
-    "audio_pad blank im_start im_end im_newline image_newline video_eos video_bos start end fake_image"
-).split()
+_SPECIAL_TOKENS = _words("""
+    pad bos eos image video audio decoder_start unk sep cls mask forced_eos forced_bos boi eoi boa eoa
+    image_start image_end video_start video_end audio_start audio_end vision_start vision_end image_bos image_eos
+    audio_bos audio_eos image_patch frame_start frame_end low_res_image_start user timestamp document eod
+    audio_pad blank im_start im_end im_newline image_newline video_eos video_bos start end fake_image
+""")
 
 TOKENS: dict[str, int] = {
     name + suffix: position

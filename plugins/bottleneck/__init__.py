@@ -12,6 +12,7 @@ from .network import Bottleneck, Shape
 from .parallel import Beside, Passage, Tap
 
 _ROLES = {"houlsby": {"attention.output", "mlp.down"}, "pfeiffer": {"mlp.down"}}
+_ENDS = (("mlp.up", "mlp.down"), ("sublayer.input", "sublayer.output"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class BottleneckAdapters(Method):
     Attributes:
         placement: Where the default targets put it: ``houlsby`` after each attention and each feed-forward, and
             ``pfeiffer`` after each feed-forward; a model without known ones gets it after every sublayer that is found.
-            ``parallel`` reads a feed-forward's input instead of its output, and needs its first and its last map.
-            Targets that are given are taken as they are.
+            ``parallel`` reads a feed-forward's input instead of its output, and needs its first and its last map; a
+            model without any gets it beside other sublayers. Targets that are given are taken as they are.
         reduction_factor: The features are divided by it, and rounded down to 1 at least, for the bottleneck's size.
         bottleneck: The bottleneck's size, if it is not to follow from ``reduction_factor``.
         activation: Between D and U. With ``relu`` a small bottleneck may start dead.
@@ -35,7 +36,7 @@ class BottleneckAdapters(Method):
 
     name = "bottleneck"
     accepts = ("linear", "convolution", "experts")
-    otherwise = ("@sublayer.output", "@linear", "@convolution")
+    otherwise = ("@sublayer.input", "@sublayer.output", "@linear", "@convolution")
 
     targets: tuple[str, ...] = ("@attention.output", "@mlp.up", "@mlp.down")
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "houlsby"
@@ -74,8 +75,7 @@ class BottleneckAdapters(Method):
         return sites
 
     def _beside(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
-        first = [site for site in sites if "mlp.up" in site.roles and site.kind != "experts"]
-        last = [site for site in sites if "mlp.down" in site.roles]
+        first, last = self._ends(sites)
         self.require(bool(last), "placement", "no target is the last map of a feed-forward (@mlp.down): use pfeiffer")
         built: dict[str, SiteAdapter] = {}
         for end in last:
@@ -88,6 +88,14 @@ class BottleneckAdapters(Method):
             built[start.name] = Tap(passage)
             built[end.name] = Beside(end, self._shape(start.in_features), passage)
         return built
+
+    def _ends(self, sites: Sequence[Site]) -> tuple[list[Site], list[Site]]:
+        """The first and the last maps of the feed-forwards, or of other sublayers, whose maps keep every position."""
+        for start, end in _ENDS:
+            last = [site for site in sites if end in site.roles and (end == "mlp.down" or site.kind != "convolution")]
+            if last:
+                return [site for site in sites if start in site.roles and site.kind != "experts"], last
+        return [], []
 
     def _first_map(self, end: Site, first: Sequence[Site]) -> Site:
         """The first map of the feed-forward that ends at ``end``: the one whose name begins like it the longest."""

@@ -56,13 +56,13 @@ def _(y: Tensor, x: Tensor, ends: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_empty(ends.shape[0], y.shape[1], x.shape[1], dtype=dtype)
 
 
-def _save(context: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    context.save_for_backward(*inputs)
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
 
 
-def _backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-    x, weight, ends = context.saved_tensors
-    wants_x, wants_weight, _ = context.needs_input_grad
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, weight, ends = ctx.saved_tensors
+    wants_x, wants_weight, _ = ctx.needs_input_grad
     of_x = _by_group(gradient, weight.mT, ends) if wants_x else None
     of_weight = _sum_by_group(gradient, x, ends, weight.dtype) if wants_weight else None
     return of_x, of_weight, None

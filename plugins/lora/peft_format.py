@@ -40,7 +40,8 @@ class LoRAInPeft(PeftFormat):
     def covers(self, method: Method, sites: Sequence[Site]) -> bool:
         """Not what starts by an SVD, which peft keeps in a changed base, nor the sites that peft computes otherwise."""
         lora = _lora(method)
-        return lora.initialisation == "default" and all(_is_known(site, lora.dropout) for site in sites)
+        misread = any(site.experts for site in sites) and any(_is_misread(site.name) for site in sites)
+        return lora.initialisation == "default" and not misread and all(_is_known(s, lora.dropout) for s in sites)
 
     def config(self, method: Method, sites: Sequence[Site]) -> dict[str, Any]:
         """The entries of peft's ``LoraConfig``; patterns name each site that differs, from its first letter on."""
@@ -100,6 +101,14 @@ def _is_known(site: Site, dropout: float) -> bool:
     if site.kind == "convolution":  # peft's A has neither dilation nor another padding than zeros
         return all(step == 1 for step in module.dilation) and module.padding_mode == "zeros"
     return True
+
+
+def _is_misread(name: str) -> bool:
+    """Whether peft takes a target of this name, beside fused experts, for a part of them before they were fused.
+
+    So it does with the shared experts of DeepSeek V3; the names are those of its ``transformers_weight_conversion``.
+    """
+    return name.rpartition(".")[2] in {"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"}
 
 
 def _targets(sites: Sequence[Site]) -> dict[str, list[str]]:

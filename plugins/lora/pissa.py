@@ -1,7 +1,7 @@
 """PiSSA: principal singular values and vectors adaptation (Meng et al. 2024, arXiv:2404.02948)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inarch import Site, WeightDelta
 
@@ -24,8 +24,9 @@ class Principal(LowRankPath):
     def decompose(self, site: Site) -> None:
         """Start at the largest singular values of the base weight."""
         if site.device.type != "meta":
-            with torch.no_grad():
-                _principal(base_weight(site), self.lora_A, self.lora_B, self.scale)
+            A, B = _principal(base_weight(site), self.lora_A.shape[0], self.scale)
+            self.lora_A = nn.Parameter(A.view(self.lora_A.shape))
+            self.lora_B = nn.Parameter(B.view(self.lora_B.shape))
         self.register_buffer("start_a", self.lora_A.detach().clone())
         self.register_buffer("start_b", self.lora_B.detach().clone())
 
@@ -56,10 +57,8 @@ class PrincipalConvolution(Principal, ConvolutionLowRank):
         self.decompose(site)
 
 
-def _principal(weight: Tensor, A: Tensor, B: Tensor, scale: float) -> None:
-    """Write the largest singular values of ``weight``, split evenly, with their vectors into A and B."""
-    rank = A.shape[0]
+def _principal(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:
+    """The largest singular values of ``weight`` over ``scale``, split evenly, with their vectors: A and B."""
     left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
     root = (values[:rank] / scale).sqrt()
-    A.copy_((root[:, None] * right[:rank]).view(A.shape))
-    B.copy_((left[:, :rank] * root).view(B.shape))
+    return root[:, None] * right[:rank], left[:, :rank] * root

@@ -11,7 +11,7 @@ import inarch
 from inarch import MergeError, ModelAdapter, PlanError, Site
 
 from .injection import Injection
-from .library import BaseTuner, quiet
+from .library import BaseTuner, quiet, said
 from .skeleton import meta_copy, sharing_copy
 
 
@@ -96,7 +96,7 @@ class PeftAdapter(ModelAdapter):
         try:
             with quiet(), torch.no_grad():
                 plain = twin.merge_and_unload(safe_merge=True)
-        except (NotImplementedError, TypeError, ValueError) as error:
+        except Exception as error:  # what peft cannot do, and what goes wrong where it does not know that
             raise MergeError(f"{self._name} cannot be merged: peft says {said(error)}.") from error
         return self._changed(plain)
 
@@ -179,11 +179,6 @@ def injected(method: str, model: nn.Module, configure: Callable[[], Any]) -> Inj
         raise PlanError(
             f"{method} cannot be attached to this {type(model).__name__}: peft says {said(error)}."
         ) from error
-
-
-def said(error: BaseException) -> str:
-    """What an error of peft's says, in one line."""
-    return ": ".join(part for part in (type(error).__name__, " ".join(str(error).split()).rstrip(".")) if part)
 
 
 def shortened(names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "tasks", "tuners"]
+__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "said", "tasks", "tuners"]
 
 
 def configs() -> dict[str, Any]:
@@ -47,3 +47,8 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")  # into a copy without weights
         warnings.filterwarnings("error", category=RuntimeWarning, module=r"peft\.")
         yield
+
+
+def said(error: BaseException) -> str:
+    """What an error of peft's says, in one line."""
+    return ": ".join(part for part in (type(error).__name__, " ".join(str(error).split()).rstrip(".")) if part)

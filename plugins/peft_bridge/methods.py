@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self
 import inarch
 from inarch import ConfigError, Method, ModelAdapter, PeftFormat, PlanError, Site, SiteAdapter, Step, matches_name
 
-from .adapter import PeftAdapter, said
+from .adapter import PeftAdapter
 from .files import PeftFiles
-from .library import PromptLearningConfig, configs, quiet, tasks, tuners
+from .library import PromptLearningConfig, configs, quiet, said, tasks, tuners
 from .settings import Setting, settings_of
+from .trial import PART, require_right_on_quantised
 
 MODEL = "@model"
 
@@ -75,6 +76,7 @@ class PeftMethod(Method):
         (model,) = (site for site in sites if site.kind == "model")
         required = [name for name, setting in self.own_settings.items() if setting.required]
         adapter = PeftAdapter(self.name, model, places, partial(self.configuration, model, places), required)
+        require_right_on_quantised(self.name, model.module, places, self.trial_configuration)
         return {model.name: adapter, **{place.name: Reached() for place in places}}
 
     def configuration(self, model: Site, places: Sequence[Site]) -> Any:
@@ -91,6 +93,19 @@ class PeftMethod(Method):
         if places and targets_modules(self.config_class):
             values["target_modules"] = [place.name for place in places]
         self._require_task(model, values)
+        return self._made(values)
+
+    def trial_configuration(self) -> Any:
+        """peft's configuration for a box of one layer."""
+        patterns = ("_pattern", "_modules", "_parameters")  # they name layers of the model
+        values = {name: self._value(name, ()) for name in self.own_settings if not name.endswith(patterns)}
+        if targets_modules(self.config_class):
+            values |= {"target_modules": [PART]}
+        if "feedforward_modules" in self.own_settings:
+            values |= {"feedforward_modules": []}
+        return self._made(values)
+
+    def _made(self, values: Mapping[str, Any]) -> Any:
         try:
             with quiet():
                 return self.config_class(**values)

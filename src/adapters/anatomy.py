@@ -18,6 +18,7 @@ what it is; its *roles* say what it does in the model, and are what targets name
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from torch import nn
 
@@ -28,15 +29,17 @@ from .declared_roles import roles_by_name
 from .expert_parts import experts_roles, experts_shape
 from .head_parts import new_head_within, transformers_view
 from .module_tree import ModuleTree, ancestors
+from .once import once_a_class
 from .part import Part, base_modules, base_parameters
-from .part_code import part_code
 from .role_names import is_in_experts
 from .slot import Slot
-from .unheard import more_than_linear, unheard_modules, unused_copies
+from .unheard import unheard_modules, unused_copies, why_not
 
 __all__ = ["Anatomy", "Part", "anatomy", "base_modules", "base_parameters"]
 
 _MAPS = ("linear", "convolution", "experts")
+_NOTHING: frozenset[str] = frozenset()
+_HEAD = frozenset({"head"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def anatomy(model: nn.Module) -> Anatomy:
     tree = ModuleTree(model)
     backbone, output_embedding = transformers_view(model)
     parts = _owners(tree, backbone, output_embedding, roles_by_name(model))
-    attentions = _attentions(tree, parts)
+    attentions = _attentions(tree, parts, backbone)
     norms = [name for name, part in parts.items() if part.kind == "norm"]
     blocks = [name for name in block_names(tree, list(attentions), norms) if name.startswith(backbone)]
     head: tuple[str, ...] = ()
@@ -87,9 +90,7 @@ def _mark_unheard(tree: ModuleTree, parts: dict[str, Part]) -> None:
     reasons = unheard_modules(tree)
     reasons |= unused_copies(tree, [name for name, part in parts.items() if part.kind == "embedding"])
     for name, part in parts.items():
-        reason = reasons.get(name, "") or (more_than_linear(part.module) if part.kind == "linear" else "")
-        if not part.owns_weight and part_code(type(part.module)).iterates and name:
-            reason = f"{type(part.module).__name__} iterates over its children, and would take adapters for some."
+        reason = reasons.get(name) or why_not(part)
         if reason:
             parts[name] = replace(part, unheard=reason)
 
@@ -100,39 +101,39 @@ def _owners(
     """The parts that own weights."""
     parts: dict[str, Part] = {}
     for name, module in tree.modules.items():
-        if not module._parameters:
+        parameters = module._parameters
+        if not parameters:
             continue
         kind = _kind(module)
         experts = experts_shape(module) if kind is None else None
-        if kind is None and experts is None:
+        if experts:
+            kind = "experts"
+        if kind is None:
             continue
         if not name.startswith(backbone) or module is output_embedding:
-            roles = frozenset({"head"})
+            roles = _HEAD
         elif experts:
             roles = experts_roles(name, experts, roles_of)
         else:
-            roles = _roles(name, module, str(kind), roles_of)
-        parts[name] = Part(name, module, kind or "experts", roles, experts=experts)
+            by_name = roles_of(name) if kind in _MAPS else _NOTHING
+            roles = _roles(kind, by_name, parameters.get("bias") is not None, is_in_experts(name))
+        parts[name] = Part(name, module, kind, roles, experts=experts)
     return parts
 
 
-def _roles(name: str, module: nn.Module, kind: str, roles_of: Callable[[str], frozenset[str]]) -> frozenset[str]:
-    roles = {kind}
-    if kind in ("linear", "convolution"):
-        roles |= roles_of(name)
-    if kind == "linear" and is_in_experts(name):
-        roles.add("expert")
-    if module._parameters.get("bias") is not None:
-        roles.add("bias")
-    return frozenset(roles)
+@cache
+def _roles(kind: str, by_name: frozenset[str], has_bias: bool, in_experts: bool) -> frozenset[str]:
+    more = [*(["bias"] if has_bias else []), *(["expert"] if in_experts and kind == "linear" else [])]
+    return by_name.union([kind], more)
 
 
-def _attentions(tree: ModuleTree, parts: Mapping[str, Part]) -> dict[str, Part]:
-    """The modules that compute attention themselves: none of them holds another."""
+def _attentions(tree: ModuleTree, parts: Mapping[str, Part], backbone: str) -> dict[str, Part]:
+    """The modules of the backbone that compute attention themselves: none of them holds another."""
     found: dict[str, Part] = {}
     around: set[str] = set()
-    for name in reversed([name for name, module in tree.modules.items() if computes_attention(type(module))]):
-        if name and name not in parts and name not in around:
+    able = [name for name, module in tree.modules.items() if computes_attention(type(module))]
+    for name in reversed([name for name in able if name and name.startswith(backbone) and name not in parts]):
+        if name not in around:
             below = [parts[other] for other in tree.below(name) if other in parts]
             shape = attention_shape(tree.modules[name], below)
             if shape:
@@ -147,7 +148,7 @@ def _set_apart(tree: ModuleTree, parts: dict[str, Part], heads: tuple[str, ...])
     inside = [name for head in heads for name in (head, *tree.below(head))]
     for name in inside:
         if name in parts:
-            parts[name] = replace(parts[name], roles=frozenset({"head"}))
+            parts[name] = replace(parts[name], roles=_HEAD)
     return tuple(
         f"{name}.{key}" for name in inside for key, value in tree.modules[name]._parameters.items() if value is not None
     )
@@ -196,27 +197,26 @@ def _embedding_size(model: nn.Module, parts: Mapping[str, Part]) -> int:
 
 
 def _kind(module: nn.Module) -> str | None:
-    return _kind_of_type(type(module)) or ("norm" if _is_norm(module) else None)
-
-
-@cache
-def _kind_of_type(module_type: type[nn.Module]) -> str | None:
+    module_type = type(module)
     if weight_format.dispatch(module_type) is not weight_format.dispatch(object):
         return "linear"
+    return _kind_of_type(module_type) or ("norm" if _is_norm(module) else None)
+
+
+@once_a_class
+def _kind_of_type(module_type: type[Any]) -> str | None:
     if issubclass(module_type, nn.Embedding):
         return "embedding"
     if issubclass(module_type, nn.modules.conv._ConvNd):
         return "convolution"
-    if issubclass(module_type, _NORMS):
-        return "norm"
-    return None
+    return "norm" if issubclass(module_type, _NORMS) else None
 
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Models write their own norms, so they are known by structure: a vector ``weight``, maybe a bias, nothing below."""
+    """Models write their own norms, known by structure: a vector ``weight``, maybe a bias, and nothing below."""
     parameters = module._parameters
     weight = parameters.get("weight")
     if weight is None or weight.dim() != 1 or not parameters.keys() <= {"weight", "bias"}:

@@ -20,7 +20,7 @@ class AttentionAdapter(SiteAdapter):
     where: str = ""
 
     def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         if self.where:  # a copy of an adapted model, or one that was pickled in another process
             from .attention_interface import tap  # here, since that road is built on this contract
 

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from typing import Any
 
 from torch import nn
 
+from .once import once_a_class
 from .part import Part
 from .part_code import part_code
 from .site import AttentionShape
@@ -21,8 +22,8 @@ _KEY_VALUE_HEADS = ("num_key_value_groups", "num_key_value_heads", "num_kv_heads
 _Q, _K, _V = "attention.query", "attention.key", "attention.value"
 
 
-@cache
-def computes_attention(module_type: type[nn.Module]) -> bool:
+@once_a_class
+def computes_attention(module_type: type[Any]) -> bool:
     """Whether the code of a class may compute attention."""
     return not part_code(module_type).names.isdisjoint(_WORDS)
 

@@ -1,5 +1,6 @@
 """Blocks: the repeated units that a backbone is a stack of, found by the lists that hold them."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
@@ -16,7 +17,9 @@ def block_names(tree: ModuleTree, attentions: Sequence[str], norms: Collection[s
         norms: Names of the norms.
     """
     lists = _around_attention(tree, attentions)
-    lists += [name for name in _of_layers(tree, norms) if not _is_inside(name, lists) and not _holds(name, lists)]
+    found = tuple(f"{name}." for name in lists)
+    rest = [name for name in tree.modules if not name.startswith(found)]
+    lists += [name for name in _of_layers(tree, rest, norms, 2 if lists else 1) if not _holds(name, lists)]
     return [member for name in lists for member in tree.children(name)]
 
 
@@ -37,20 +40,21 @@ def _around_attention(tree: ModuleTree, attentions: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-def _of_layers(tree: ModuleTree, norms: Collection[str]) -> list[str]:
+def _of_layers(tree: ModuleTree, names: Iterable[str], norms: Collection[str], least: int) -> list[str]:
     """The innermost lists of which a member holds a norm and two matrices: layers of convolutions, mixers, recurrences.
 
-    If there are none, members with one matrix will do.
+    If there are none, members with no more than the ``least`` number of matrices will do.
     """
-    matrices: dict[str, int] = {}
-    for name, module in tree.modules.items():
-        if name and _owns_matrix(module):
-            for ancestor in ancestors(name):
-                matrices[ancestor] = matrices.get(ancestor, 0) + 1
-    normed = {ancestor for name in norms for ancestor in ancestors(name)}
-    for least in (2, 1):
-        members = [name for name, count in matrices.items() if count >= least and name in normed]
-        lists = dict.fromkeys(parent for name in members if tree.is_list(parent := name.rpartition(".")[0]))
+    matrices = Counter(
+        around for name in names if name and _owns_matrix(tree.modules[name]) for around in ancestors(name)
+    )
+    matrices = Counter({name: count for name, count in matrices.items() if tree.is_list(name.rpartition(".")[0])})
+    if not matrices:
+        return []
+    normed = {around for name in norms for around in ancestors(name)}
+    for enough in range(2, least - 1, -1):
+        members = [name for name, count in matrices.items() if count >= enough and name in normed]
+        lists = dict.fromkeys(name.rpartition(".")[0] for name in members)
         if lists:
             return [name for name in lists if not _holds(name, lists)]
     return []
@@ -58,10 +62,6 @@ def _of_layers(tree: ModuleTree, norms: Collection[str]) -> list[str]:
 
 def _owns_matrix(module: nn.Module) -> bool:
     return any(parameter is not None and parameter.dim() > 1 for parameter in module._parameters.values())
-
-
-def _is_inside(name: str, others: Iterable[str]) -> bool:
-    return any(name == other or name.startswith(f"{other}.") for other in others)
 
 
 def _holds(name: str, others: Iterable[str]) -> bool:

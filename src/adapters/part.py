@@ -1,6 +1,5 @@
 """A part: one place of a model that can be adapted, and what it is there."""
 
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -21,9 +20,10 @@ class Part:
         kind: ``linear``, ``convolution``, ``norm``, ``embedding`` or ``experts``, which own weights; ``attention``,
             ``block`` or ``model``, which hold such parts.
         roles: What it is in the model.
-        width: Size of the feature axis of its input and its output, of a kind that a weight's shape does not tell.
+        sizes: Sizes of the feature axes of its input and its output, of a kind that holds others.
         attention: Sizes of keys and values, of an attention.
         experts: The projections, of fused experts.
+        features_first: Whether the features are axis 1 of its output, of a kind that holds others.
         unheard: Why adapters at its output or input would never run, such as a model that reads its weight without
             calling it; empty where they run.
     """
@@ -32,9 +32,10 @@ class Part:
     module: nn.Module = field(repr=False, compare=False)
     kind: str
     roles: frozenset[str]
-    width: int = 0
+    sizes: tuple[int, int] | None = None
     attention: AttentionShape | None = None
     experts: ExpertsShape | None = None
+    features_first: bool = False
     unheard: str = ""
 
     @property
@@ -62,16 +63,17 @@ class Part:
     @property
     def feature_axis(self) -> int:
         """Which axis of its output holds the features."""
-        return 1 if isinstance(self.module, _FEATURES_FIRST) else -1
+        first = self.features_first or isinstance(self.module, _FEATURES_FIRST)
+        return 1 if first or getattr(self.module, "data_format", None) == "channels_first" else -1
 
     @property
     def features(self) -> tuple[int, int]:
         """The sizes of the feature axes of its input and its output."""
-        if self.width:
-            return self.width, self.width
+        if self.sizes:
+            return self.sizes
         if self.experts:
             sizes = list(self.experts.projections.values())
-            return sizes[0][0], sizes[-1][1]
+            return (sizes[-1][1] if "down_proj" in self.experts.projections else sizes[0][0]), sizes[-1][1]
         if self.kind == "linear":
             return weight_format(self.module).features(self.module)
         if self.kind == "convolution":
@@ -79,13 +81,6 @@ class Part:
         weight = self.module._parameters["weight"]
         assert weight is not None
         return int(weight.shape[-1]), int(weight.shape[-1])
-
-    @property
-    def weights(self) -> int:
-        """Number of the weights of its matrices."""
-        if self.experts:
-            return sum(self.experts.count * first * second for first, second in self.experts.projections.values())
-        return math.prod(self.features)
 
 
 def base_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

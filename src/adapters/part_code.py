@@ -5,13 +5,15 @@ Only what ``forward`` can reach is read: the methods of the class that it names,
 
 import dis
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from inspect import getattr_static
 from types import CodeType, FunctionType
 from typing import Any
 
 from torch import nn
+
+from .once import once_a_class
 
 _PARAMETER = "weight"
 _ALL_CHILDREN = frozenset({"children", "named_children", "modules", "named_modules", "_modules"})
@@ -28,6 +30,8 @@ class PartCode:
         used: Dotted names of what it calls, or hands on, below ``self``.
         read: Dotted names of the modules below ``self`` whose weight it reads, or whose hooks it goes around.
         declared: Those that the class itself declares to read, to accelerate.
+        has_kernels: Whether a fused kernel is installed for a function it calls, which may take the weights that it
+            reads where the code calls modules otherwise.
         goes_around: Whether it calls the ``forward`` of a module that it got from a list, so that no hooks run there.
     """
 
@@ -35,6 +39,7 @@ class PartCode:
     used: frozenset[str]
     read: frozenset[str]
     declared: frozenset[str]
+    has_kernels: bool
     goes_around: bool
 
     @property
@@ -45,17 +50,18 @@ class PartCode:
     @property
     def unheard(self) -> frozenset[str]:
         """The modules whose weight it reads without calling them, or calling them in rare cases only."""
-        return self.read - self.used | self.read & self.declared
+        return self.read - (frozenset() if self.has_kernels else self.used - self.declared)
 
 
-@cache
-def part_code(module_type: type[nn.Module]) -> PartCode:
+@once_a_class
+def part_code(module_type: type[Any]) -> PartCode:
     """What the forward pass of ``module_type`` does."""
     names: set[str] = set()
     used: set[str] = set()
     read: set[str] = set()
-    goes_around = False
+    has_kernels = goes_around = False
     for function, own in _reached(module_type):
+        has_kernels |= _closure(function).get("is_new_implementation") is True
         for code in _codes(function.__code__):
             names.update(code.co_names)
             for chain in _chains(code) if own else ():
@@ -63,16 +69,22 @@ def part_code(module_type: type[nn.Module]) -> PartCode:
                     _sort(chain[1:], used, read)
                 goes_around |= chain[0] != own and chain[1:] == ["forward"]
     declared = _declared(module_type.forward)
-    return PartCode(frozenset(names), frozenset(used), frozenset(read), declared, goes_around)
+    return PartCode(frozenset(names), frozenset(used), frozenset(read), declared, has_kernels, goes_around)
 
 
 def _declared(forward: Any) -> frozenset[str]:
     """The names given to ``force_accelerate_hooks``, by which transformers marks a ``forward`` that reads weights."""
-    for function in _functions(forward):
-        closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        if "child_module_names" in closure and _is_filled(closure["child_module_names"]):
-            return frozenset(closure["child_module_names"].cell_contents)
-    return frozenset()
+    given = (_closure(function).get("child_module_names", ()) for function in _functions(forward))
+    return frozenset(name for names in given for name in names)
+
+
+def _closure(function: FunctionType) -> dict[str, Any]:
+    """The variables that a function closes over, those that are not set yet left out."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
 
 
 def _sort(chain: list[str], used: set[str], read: set[str]) -> None:
@@ -87,7 +99,7 @@ def _sort(chain: list[str], used: set[str], read: set[str]) -> None:
         used.add(".".join(chain))
 
 
-def _reached(module_type: type[nn.Module]) -> Iterator[tuple[FunctionType, str]]:
+def _reached(module_type: type[Any]) -> Iterator[tuple[FunctionType, str]]:
     """The methods of a class, and the functions of its file, that its ``forward`` can come to.
 
     With each is what it calls the module: empty for a function, whose arguments are anything.
@@ -109,7 +121,7 @@ def _reached(module_type: type[nn.Module]) -> Iterator[tuple[FunctionType, str]]
                     waiting.append((known, False))
 
 
-def _overridden(module_type: type, name: str, caller: FunctionType) -> Iterator[Any]:
+def _overridden(module_type: type[Any], name: str, caller: FunctionType) -> Iterator[Any]:
     """What a method ``name`` may be: the class's own, and those of the classes before it for a caller of ``super``."""
     found = [vars(ancestor)[name] for ancestor in module_type.__mro__ if name in vars(ancestor)]
     yield from found if "super" in caller.__code__.co_names else found[:1]
@@ -124,16 +136,8 @@ def _functions(item: Any) -> list[FunctionType]:
         if isinstance(function, FunctionType) and function not in found:
             found.append(function)
             waiting.append(getattr(function, "__wrapped__", None))
-            waiting.extend(cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell))
+            waiting.extend(_closure(function).values())
     return found
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 - an empty cell raises
-    except ValueError:
-        return False
-    return True
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

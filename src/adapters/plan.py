@@ -1,7 +1,7 @@
 """The plan: everything an attachment will do, computed and checked before the model is touched."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
 from .anatomy import Anatomy, anatomy
+from .coverage import coverage
 from .method import Method
 from .part import Part, base_parameters
 from .peft_format import tensor_name
@@ -80,8 +81,7 @@ class Plan:
     def report_of(self, adapters: Mapping[str, SiteAdapter]) -> Report:
         """The report on adapters that were built."""
         sizes = {name: parameter.numel() for name, parameter in _unique_parameters(self.model).items()}
-        reached = {site.name for site in self.sites} | {name.removesuffix(".weight") for name in self.trained}
-        linears = [part for part in self.anatomy.parts.values() if "linear" in part.roles]
+        covered = coverage(self.model, self.anatomy, {site.name for site in self.sites}, set(self.trained))
         added = sum(p.numel() for adapter in adapters.values() for p in adapter.parameters() if p.requires_grad)
         trained = sum(sizes.get(name, 0) for name in self.trained)
         return Report(
@@ -91,9 +91,10 @@ class Plan:
             trainable_added=added,
             trainable_head=sum(sizes.get(name, 0) for name in self.head),
             base=sum(sizes.values()),
-            coverage=_share(linears, reached),
+            coverage=covered.share,
             reached=dict(sorted(Counter(role for site in self.sites for role in site.roles).items())),
-            unreached=tuple(part.name for part in linears if part.name not in reached),
+            unreached=covered.unreached,
+            unheard=self.anatomy.unheard(),
         )
 
 
@@ -237,9 +238,3 @@ def _unique_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         assert parameter is not None
         unique.setdefault(id(parameter), (name, parameter))
     return dict(unique.values())
-
-
-def _share(linears: Sequence[Part], reached: Set[str]) -> float:
-    """Share of the weights of ``linears`` that lie in the parts named in ``reached``."""
-    sizes = {part.name: part.weights for part in linears}
-    return sum(size for name, size in sizes.items() if name in reached) / (sum(sizes.values()) or 1)

@@ -57,7 +57,7 @@ class PromptSeam(Seam):
         assert path is not None
         passing = PromptPass(path, open_slot(site.module))
         path.reader.register_forward_pre_hook(passing.before_reader, with_kwargs=True)
-        path.reader.register_forward_hook(passing.after_reader)
+        path.reader.register_forward_hook(passing.after_reader, always_call=True)
         path.embedding.register_forward_hook(passing.after_embedding)
         if path.decoder is not None:
             path.decoder.register_forward_pre_hook(passing.before_decoder, with_kwargs=True)
@@ -87,7 +87,6 @@ class PromptPass:
 
     def before_reader(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make room for the prompt in what the reader is given, or count it in where the cache holds it."""
-        self._room, self._prompt = None, None  # left over from a pass that has failed
         prompt = _prompt(self.slot)
         if prompt is None:
             return None
@@ -104,7 +103,10 @@ class PromptPass:
         return self._room.put(self._prompt, output)
 
     def after_reader(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Leave the prompt's places out of what the reader gives, unless a decoder attends to them."""
+        """Leave the prompt's places out of what the reader gives, unless a decoder attends to them.
+
+        Called after a failed pass too, without an output, so that no room is left for a prompt in a later one.
+        """
         room, self._room, self._prompt = self._room, None, None
         if room is None or self.path.decoder is not None:
             return output
@@ -208,20 +210,21 @@ def _require_flat(mask: Any) -> None:
 def _require_counts(mask: Tensor | None, positions: Tensor | None, cached: int, new: int, length: int) -> None:
     """Refuse a pass over a cache that holds other than the prompt and all tokens before the new ones.
 
-    The number of all tokens is the mask's length, and else follows from the last position.
+    The number of all tokens is the mask's length, and else follows from the last position (not from positions in three
+    dimensions, of images).
 
     Raises:
         ConfigError: It is not what the cache, without the prompt, and the new tokens make.
     """
     tokens = None if mask is None else mask.shape[1]
-    if tokens is None and positions is not None and not torch.compiler.is_compiling():
-        tokens = int(positions.reshape(-1)[-1]) + 1
+    if tokens is None and positions is not None and positions.dim() == 2 and not torch.compiler.is_compiling():
+        tokens = int(positions[-1, -1]) + 1
     if tokens is not None and cached > 0 and tokens != cached - length + new:
         raise ConfigError(
             f"The cache holds {cached} places, and with {length} of them the prompt's and {new} new tokens there are "
-            f"{cached - length + new} tokens; the attention mask or the positions are for {tokens}. Fill the cache with "
-            "the prompt on, and give a mask of all tokens without the prompt. To generate, beside a cache, give the ids "
-            "of the new tokens alone."
+            f"{cached - length + new} tokens; the attention mask or the positions are for {tokens}. Fill the cache "
+            "with the prompt on, and give a mask of all tokens without the prompt. To generate, beside a cache, give "
+            "the ids of the new tokens alone."
         )
 
 
@@ -260,6 +263,7 @@ def _remove_hooks(module: nn.Module) -> None:
         for key in [key for key, hook in hooks.items() if _is_ours(hook)]:
             del hooks[key]
             with_kwargs.pop(key, None)
+            module._forward_hooks_always_called.pop(key, None)
 
 
 _SEAM = PromptSeam()

@@ -17,9 +17,11 @@ class Report:
         trainable_added: Those of the method's own modules.
         trainable_head: Those of the new task head.
         base: Number of the base model's parameters, the head included.
-        coverage: Share of the backbone's linear weights that lie in adapted modules or are trained themselves.
+        coverage: Share of the backbone's matrix weights, embeddings aside, that lie in adapted modules or are trained
+            themselves.
         reached: Number of adapted modules by role.
-        unreached: Linear modules of the backbone that are not adapted.
+        unreached: The modules whose matrices are neither; the parameters, where they lie in no known kind of module.
+        unheard: Linear maps of the backbone that no adapter can be put at, since the model goes around them.
     """
 
     method: str
@@ -31,6 +33,7 @@ class Report:
     coverage: float
     reached: dict[str, int]
     unreached: tuple[str, ...]
+    unheard: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -39,15 +42,16 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
-        return {**asdict(self), "unreached": list(self.unreached), "share": self.share}
+        return {**asdict(self), "unreached": list(self.unreached), "unheard": list(self.unheard), "share": self.share}
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {count}" for role, count in self.reached.items()) or "none"
         lines = [
             f"{self.method}: {self.trainable:,} trainable of {self.base:,} parameters ({self.share:.3%})",
             f"  sites      {self.sites} ({roles})",
-            f"  coverage   {self.coverage:.1%} of the backbone's linear weights",
+            f"  coverage   {self.coverage:.1%} of the backbone's matrix weights",
             f"  head       {self.trainable_head:,} parameters, trained and saved" if self.trainable_head else "",
             f"  unreached  {shortened(self.unreached)}" if self.unreached else "",
+            f"  unheard    {shortened(self.unheard)}: the model goes around them" if self.unheard else "",
         ]
         return "\n".join(line for line in lines if line)

@@ -8,6 +8,8 @@ are compared whole, never in part. ``x.linear`` counts as ``x``: such a module o
     sublayer.input .output                 the first and the last maps of a sublayer of any kind, of those above too
 """
 
+import re
+from functools import cache
 from itertools import product
 
 LONGEST = 3
@@ -123,9 +125,16 @@ ROLES_OF_NAME = _table()
 
 def roles_of_name(name: str) -> frozenset[str]:
     """The roles that the table gives a map of this dotted name."""
-    words = [word for word in name.split(".") if not word.isdigit()]
-    if words[-1:] == ["linear"]:
-        words.pop()
+    return _roles_of_words(_NUMBER.sub("", name))
+
+
+_NUMBER = re.compile(r"\.\d+(?=\.|$)")
+
+
+@cache
+def _roles_of_words(name: str) -> frozenset[str]:
+    """The entry for a name without numbers, of which a model has few."""
+    words = name.removesuffix(".linear").split(".")
     for length in range(min(LONGEST, len(words)), 0, -1):
         roles = ROLES_OF_NAME.get(".".join(words[-length:]))
         if roles is not None:
@@ -135,4 +144,4 @@ def roles_of_name(name: str) -> frozenset[str]:
 
 def is_in_experts(name: str) -> bool:
     """Whether a map of this dotted name belongs to one of several experts."""
-    return "experts" in name.split(".")
+    return ".experts." in name

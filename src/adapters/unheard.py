@@ -1,14 +1,16 @@
 """Unheard parts: those that an adapter could be put at and would not do there what it says, told before it is put."""
 
 from collections.abc import Iterable
-from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..quant import weight_format
 from .module_tree import ModuleTree
-from .part_code import names_in, part_code
+from .once import once_a_class
+from .part import Part
+from .part_code import PartCode, names_in, part_code
 
 _WORDS_OF_LINEAR = frozenset(
     {"weight", "bias", "T", "t", "mT", "transpose", "linear", "matmul", "functional", "F", "nn", "torch", "to", "dtype"}
@@ -25,8 +27,8 @@ def unheard_modules(tree: ModuleTree) -> dict[str, str]:
         if module._modules:
             code = part_code(type(module))
             start = f"{name}." if name else ""
-            for path in code.unheard:
-                if not _is_called(tree, start + path, name):
+            for path in code.read:
+                if _is_unheard(tree, code, name, path):
                     found[start + path] = f"{type(module).__name__} reads its weight without calling it."
             if code.goes_around:
                 members = (
@@ -53,24 +55,36 @@ def _is_used(tree: ModuleTree, name: str) -> bool:
     return tree.is_list(parent) or key in part_code(type(tree.modules[parent])).used
 
 
-def more_than_linear(module: nn.Module) -> str:
-    """The reason for a linear module whose class computes something else from its weight; empty for all others.
+def why_not(part: Part) -> str:
+    """The reason in a part itself; empty for nearly all.
 
-    Classes that store their weight in another form have a ``forward`` of their own, and are still linear maps.
+    A linear module may compute something else from its weight. Classes that store their weight in another form have a
+    ``forward`` of their own, and are linear maps still. A module that looks at all its children would take adapters
+    for some of them.
     """
-    if _is_linear(type(module)) or module.weight.dtype not in _PLAIN:  # type: ignore[union-attr]
-        return ""
-    return f"{type(module).__name__} computes more than the linear map of its weight."
+    module_type = type(part.module)
+    if part.kind == "linear":
+        if _is_linear(module_type) or part.module.weight.dtype not in _PLAIN:
+            return ""
+        return f"{module_type.__name__} computes more than the linear map of its weight."
+    if not part.owns_weight and part.name and part_code(module_type).iterates:
+        return f"{module_type.__name__} looks at all its children, and would take adapters for some of them."
+    return ""
 
 
-@cache
-def _is_linear(module_type: type[nn.Module]) -> bool:
+@once_a_class
+def _is_linear(module_type: type[Any]) -> bool:
     """Whether the ``forward`` of a class is that of the class its weight format was made for, or says the same."""
-    known = next(ancestor for ancestor in module_type.__mro__ if ancestor in weight_format.registry)
+    known: type[Any] = next(ancestor for ancestor in module_type.__mro__ if ancestor in weight_format.registry)
     return module_type.forward is known.forward or names_in(module_type.forward) <= _WORDS_OF_LINEAR
 
 
-def _is_called(tree: ModuleTree, name: str, reader: str) -> bool:
-    """Whether the module right around it calls it, where another one further up reads its weight."""
+def _is_unheard(tree: ModuleTree, code: PartCode, reader: str, path: str) -> bool:
+    """Whether adapters at a module would be left out where a module around it, the ``reader``, reads its weight."""
+    name = f"{reader}.{path}" if reader else path
     parent = name.rpartition(".")[0]
-    return parent != reader and parent in tree.modules and _is_used(tree, name)
+    if name not in tree.modules:
+        return False
+    if isinstance(tree.modules[name], nn.modules.conv._ConvNd):
+        return True  # called for a whole sequence and read for its last step, in models that do both
+    return path in code.unheard and not (parent != reader and _is_used(tree, name))

@@ -13,7 +13,7 @@ from .output import Json, print_json
 Name = Annotated[str, typer.Argument(help="What the method is to be called, such as gated-low-rank.")]
 Output = Annotated[Path, typer.Option(help="The folder that the package's folder is made in.")]
 
-# The template is a working package of a method called new-method.
+# The template is a working package of a method called new-method, in the folder of that name.
 NAME, MODULE, CLASS = "new-method", "new_method", "NewMethod"
 TAKEN = ("Callable", "False", "None", "True")
 """Names that the class cannot have."""
@@ -53,7 +53,7 @@ def created(name: str, folder: Path) -> list[Path]:
 
 def _template() -> dict[str, str]:
     """The files of the template by name."""
-    folder = files("inarch.testing") / "template"
+    folder = files("inarch.testing") / NAME
     found = sorted((file for file in folder.iterdir() if file.is_file()), key=lambda file: file.name)
     return {file.name: file.read_text(encoding="utf-8") for file in found}
 

@@ -15,6 +15,8 @@ from transformers import (
     BertModel,
     GPT2Config,
     GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
     T5Config,
@@ -154,11 +156,19 @@ def mixtral() -> nn.Module:
     ).eval()
 
 
+def mamba() -> nn.Module:
+    torch.manual_seed(0)
+    return MambaForCausalLM(
+        MambaConfig(vocab_size=VOCABULARY, hidden_size=32, state_size=4, num_hidden_layers=2)
+    ).eval()
+
+
 FEED_FORWARDS = {
     "llama": (FAMILIES["llama"].model, "model.layers.1.mlp", "down_proj"),
     "gpt2": (FAMILIES["gpt2"].model, "transformer.h.1.mlp", "c_proj"),
     "t5-gated": (gated_t5, "decoder.block.1.layer.2.DenseReluDense", "wo"),
     "mixtral": (mixtral, "model.layers.1.mlp.experts", ""),
+    "mamba": (mamba, "backbone.layers.1.mixer", "out_proj"),  # it has no feed-forward: its mixer is a sublayer
 }
 
 

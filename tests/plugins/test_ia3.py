@@ -114,7 +114,7 @@ def test_input_and_output_are_told_apart_as_peft_does(tmp_path: Path) -> None:
 def test_the_input_of_a_convolution_in_peft_s_file_is_refused() -> None:
     peft_format = inarch.method("ia3").peft
     assert peft_format is not None
-    with pytest.raises(CheckpointError, match="input of a.0, a convolution"):
+    with pytest.raises(CheckpointError, match=r"input of a\.0, a convolution"):
         peft_format.method({"feedforward_modules": ["0"]}, {"a.0": {"ia3_l": (1, 2, 1, 1)}})
 
 

@@ -1,0 +1,77 @@
+"""Coverage: how much of a backbone's matrices an adapter reaches."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import nn
+
+from .anatomy import Anatomy
+from .part import Part, base_parameters
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The matrices of a backbone and what an adapter reaches of them.
+
+    Attributes:
+        share: Share of their weights that lie in adapted modules or are trained themselves.
+        unreached: The modules that own the others; for a matrix in no known kind of module, the parameter.
+    """
+
+    share: float
+    unreached: tuple[str, ...]
+
+
+def coverage(model: nn.Module, found: Anatomy, sites: Collection[str], trained: Collection[str]) -> Coverage:
+    """The coverage of an adapter at ``sites`` that trains the base parameters ``trained`` too.
+
+    A parameter counts as a matrix with two axes or more, but for embeddings and what is one by another name: the
+    embedding of patches, and tables of one row, such as a class token or learned positions. A tied one counts once.
+    """
+    whole = covered = 0
+    unreached: dict[str, None] = {}
+    seen: set[int] = set()
+    for name, module, key in base_parameters(model):
+        owner = name[: -len(key) - 1]
+        part = found.parts.get(owner)
+        parameter = module._parameters[key]
+        if parameter is None or id(parameter) in seen or _is_apart(name, part, found):
+            continue
+        seen.add(id(parameter))
+        size = _matrix_size(parameter, key, part)
+        whole += size
+        if name in trained or (owner in sites and part is not None and _is_adapted(part, key)):
+            covered += size
+        elif size:
+            unreached[owner if part else name] = None
+    return Coverage(covered / whole if whole else 0.0, tuple(unreached))
+
+
+def _is_apart(name: str, part: Part | None, found: Anatomy) -> bool:
+    """Whether a parameter is none of the backbone's maps: of the head, or of an embedding."""
+    if part is None:
+        return name in found.head
+    return name in found.head or "head" in part.roles or part.kind == "embedding" or _embeds_patches(part.module)
+
+
+def _embeds_patches(module: nn.Module) -> bool:
+    """Whether it is a convolution over patches that do not overlap."""
+    return (
+        isinstance(module, nn.modules.conv._ConvNd)
+        and module.stride == module.kernel_size
+        and any(size > 1 for size in module.stride)
+    )
+
+
+def _matrix_size(parameter: nn.Parameter, key: str, part: Part | None) -> int:
+    """Number of the weights of a matrix, however it is packed; 0 for what is none."""
+    if part is not None and part.kind == "linear" and key == "weight":
+        return math.prod(part.features)
+    is_one_row = part is None and parameter.shape[:1] == (1,)
+    return 0 if is_one_row or sum(size > 1 for size in parameter.shape) < 2 else parameter.numel()
+
+
+def _is_adapted(part: Part, key: str) -> bool:
+    """Whether an adapter at ``part`` adapts its parameter ``key``."""
+    return part.owns_weight and (key in part.experts.projections if part.experts else key == "weight")
