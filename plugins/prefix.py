@@ -59,7 +59,7 @@ class PrefixOfLayer(AttentionAdapter):
         if not self._shared:
             return self.keys, self.values
         weight = self.head.weight
-        keys, values = self.head(self._shared[0]().to(weight.device)).split(self.sizes, dim=-1)
+        keys, values = self.head(self._shared[0]().to(weight)).split(self.sizes, dim=-1)
         return keys, values
 
     def computed(self) -> tuple[Tensor, Tensor]:

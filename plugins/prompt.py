@@ -24,11 +24,11 @@ class SoftPrompt(PromptAdapter):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTuning(Method):
-    """[P; X], with the vectors P trained and everything else frozen: further tokens before those of the input.
+    """y = f([P; X]), with the vectors P trained and the model f frozen: further tokens before the embedded ones X.
 
-    Lester et al. 2021, arXiv:2104.08691, section 2. Of an encoder-decoder they stand before the encoder's tokens, as
-    there. In a model that may pool its first token (BERT) they stand after it. The model's answers are at its own
-    tokens, and padding on either side changes none.
+    Lester et al. 2021, arXiv:2104.08691, section 2. In an encoder-decoder they stand before the encoder's tokens, as
+    there; in a model that may pool its first token (BERT), after that one. The answers are at the input's own tokens,
+    and padding on either side changes none.
 
     Attributes:
         length: Number of vectors.

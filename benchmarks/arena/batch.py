@@ -70,8 +70,8 @@ def _images(config: Any, taken: frozenset[str]) -> dict[str, Tensor]:
 
 def _patches(vision: Any) -> dict[str, Tensor]:
     """Images cut into 4 x 4 patches, each flattened to a vector."""
-    channels = getattr(vision, "in_channels", None) or getattr(vision, "num_channels", 3)
-    frames = getattr(vision, "temporal_patch_size", None) or getattr(vision, "patch_temporal", 1)
+    channels = int(getattr(vision, "in_channels", 0) or getattr(vision, "num_channels", 3))
+    frames = int(getattr(vision, "temporal_patch_size", 0) or getattr(vision, "patch_temporal", 1))
     width = channels * frames * vision.patch_size**2
     return {
         "pixel_values": torch.randn(ROWS * 16, width),

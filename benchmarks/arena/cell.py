@@ -173,7 +173,7 @@ class _Trial:
             loss = loss_of(model, self.subject.batch)
             if not loss.requires_grad:
                 return  # no adapter took part in the loss; what should have is named in the end
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self._note_gradients(adapter)
             optimizer.step()
             optimizer.zero_grad()

@@ -54,7 +54,7 @@ def reached(model: nn.Module, batch: Batch) -> frozenset[str]:
     """Names of the parameters that the loss depends on: those whose gradient is not zero. They are left trainable."""
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    loss_of(model, batch).backward()  # type: ignore[no-untyped-call]
+    loss_of(model, batch).backward()
     return frozenset(
         name
         for name, parameter in model.named_parameters(remove_duplicate=False)
@@ -98,7 +98,8 @@ def _loss(output: Any) -> Tensor:
         logits = _logits(output)
         assert logits is not None, f"{type(output).__name__} has neither a loss nor logits"
         loss = logits.float().square().mean()
-    return loss.float().sum()  # type: ignore[no-any-return]
+    scalar: Tensor = loss.float().sum()
+    return scalar
 
 
 def _logits(output: Any) -> Tensor | None:

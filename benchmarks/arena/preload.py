@@ -11,6 +11,7 @@ import transformers  # noqa: E402
 import transformers.models.auto.modeling_auto  # noqa: E402
 
 import inarch  # noqa: E402
+from inarch_benchmarks.arena import arena, batch, catalogue, cell, tiny  # noqa: E402, F401 - for the processes
 
 torch.set_num_threads(1)
 transformers.utils.logging.set_verbosity_error()

@@ -38,7 +38,7 @@ def tiny_config(config_class: Any, **given: Any) -> Any:
     return _shrunk(_default(config_class, given), given)
 
 
-def _shrunk(default: Any, given: Mapping[str, Any]) -> Any:
+def _shrunk(default: Any, given: dict[str, Any]) -> Any:
     """The tiny config in place of ``default``, which may differ from its class's own defaults as a part does."""
     config_class = type(default)
     given = OVERRIDES.get(config_class.model_type, {}) | given
@@ -54,7 +54,7 @@ def _shrunk(default: Any, given: Mapping[str, Any]) -> Any:
     return config_class(**changed | given | parts)
 
 
-def _default(config_class: Any, given: Mapping[str, Any]) -> Any:
+def _default(config_class: Any, given: dict[str, Any]) -> Any:
     """The config as it is without settings; where there is none, with those that are given."""
     try:
         return config_class()

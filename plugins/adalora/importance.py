@@ -14,13 +14,13 @@ def measure(sites: Sequence[Triplets], beta1: float, beta2: float) -> None:
     """Take the gradients of this step into the averages.
 
     Importance is ``I = |w dL/dw|``, its sensitivity the average ``beta1 S + (1 - beta1) I`` and its uncertainty
-    ``beta2 U + (1 - beta2) |I - S|``; arXiv:2303.10512, equations 8 to 10. As in the authors' code, w is the parameter
+    ``beta2 U + (1 - beta2) |I - S|``; arXiv:2303.10512, section 3.2. As in the authors' code, w is the parameter
     after the step, and the loss includes the penalty.
 
     Raises:
         TrainingError: There are no gradients.
     """
-    parameters = [parameter for site in sites for parameter in (site.P, site.Lambda, site.Q)]
+    parameters: list[Tensor] = [parameter for site in sites for parameter in (site.P, site.Lambda, site.Q)]
     if all(parameter.grad is None for parameter in parameters):
         raise TrainingError(
             "adalora measures importance by the gradients after each optimizer step, and there are none left: call "
@@ -37,7 +37,7 @@ def measure(sites: Sequence[Triplets], beta1: float, beta2: float) -> None:
 def scores(site: Triplets) -> Tensor:
     """The importance of each triplet, shape (rank,).
 
-    ``s(Lambda_k) + mean of s(P_jk) + mean of s(Q_kj)`` with ``s = S U``; arXiv:2303.10512, equations 7 and 11.
+    ``s(Lambda_k) + mean of s(P_jk) + mean of s(Q_kj)`` with ``s = S U``; arXiv:2303.10512, section 3.2.
     """
     of_p, of_lambda, of_q = torch._foreach_mul(site.average("sensitivity"), site.average("uncertainty"))
     return of_lambda.squeeze(1) + of_p.mean(0) + of_q.mean(1)
@@ -46,7 +46,7 @@ def scores(site: Triplets) -> Tensor:
 def kept(sites: Sequence[Triplets], budget: int) -> list[Tensor]:
     """For each site which triplets are among the ``budget`` most important of all, as booleans of shape (rank,).
 
-    Triplets that are as important as the first one left out are left out too, as in the authors' code; equation 6.
+    Triplets that are as important as the first one left out are left out too, as in the authors' code.
     """
     found = [scores(site) for site in sites]
     everything = torch.cat([score.to(found[0].device) for score in found])

@@ -128,9 +128,7 @@ class AdaLoRA(Method):
         sites = _triplets(adapters)
         if not self.orthogonality or not sites:
             return None
-        grams = [gram for site in sites for gram in (site.P.T @ site.P, site.Q @ site.Q.T)]
-        norms = [torch.linalg.vector_norm(_from_identity(gram)) for gram in grams]
-        return self.orthogonality * torch.stack([norm.to(norms[0].device) for norm in norms]).mean()
+        return self.orthogonality * torch.cat(_distances(sites)).mean()
 
     def after_step(self, adapters: Mapping[str, SiteAdapter], step: Step) -> Self | None:
         """Measure importance and prune; at the last step remove what was pruned.
@@ -171,8 +169,16 @@ def _triplets(adapters: Mapping[str, SiteAdapter]) -> Sequence[Triplets]:
     return [adapter for adapter in adapters.values() if isinstance(adapter, Triplets)]
 
 
-def _from_identity(gram: Tensor) -> Tensor:
-    return gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+def _distances(sites: Sequence[Triplets]) -> list[Tensor]:
+    """The norms of ``P^T P - I`` and of ``Q Q^T - I``, for all sites of one rank at once."""
+    device = sites[0].P.device
+    by_rank: dict[int, list[Tensor]] = {}
+    for site in sites:
+        by_rank.setdefault(site.rank, []).extend([(site.P.T @ site.P).to(device), (site.Q @ site.Q.T).to(device)])
+    stacks = [
+        (torch.stack(grams), torch.eye(rank, device=device, dtype=grams[0].dtype)) for rank, grams in by_rank.items()
+    ]
+    return [torch.linalg.vector_norm(grams - identity, dim=(1, 2)) for grams, identity in stacks]
 
 
 def _remove(site: Triplets, keep: Tensor, step: Step) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """``b(t)``, arXiv:2303.10512, equation 12, and the steps at which triplets are pruned to it.
+    """``b(t)``, arXiv:2303.10512, section 3.3, and the steps at which triplets are pruned to it.
 
     ``b0`` while ``t <= t_i``, ``b_T`` once ``t >= T - t_f``, and between them
     ``b_T + (b0 - b_T) (1 - (t - t_i) / (T - t_i - t_f))^3``, rounded down.

@@ -13,7 +13,7 @@ AVERAGES = ("sensitivity", "uncertainty")
 
 
 class Triplets(OutputAdapter):
-    """``y' = y + scale P diag(Lambda) Q dropout(x)``; arXiv:2303.10512, equation 3.
+    """``y' = y + scale P diag(Lambda) Q dropout(x)``; arXiv:2303.10512, section 3.1.
 
     P is (out_features, rank), Lambda (rank, 1), Q (rank, in_features). P and Q start normal with a standard deviation
     of 0.02 and Lambda at zero, as in the authors' code, so the adapted model starts as the base. While ranks are still
@@ -104,7 +104,8 @@ class ConvolutionTriplets(Triplets):
         if self.dropout and self.training:
             x = functional.dropout(x, self.dropout)
         module: nn.Conv2d = self.site.module  # type: ignore[assignment]
-        return y + module._conv_forward(x, self.kernel().to(x.dtype), None).to(y.dtype)
+        change: Tensor = module._conv_forward(x, self.kernel().to(x.dtype), None)
+        return y + change.to(y.dtype)
 
     def delta(self) -> WeightDelta:
         """The update in the shape of the base's kernel."""

@@ -1,6 +1,7 @@
 """The low-rank path beside a linear map."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn import functional
 from inarch import Site
 
 from .path import LowRankPath, uniform
+from .rows import all_rows
 
 
 class LowRank(LowRankPath):
@@ -41,3 +43,10 @@ class LowRank(LowRankPath):
     def path(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:
         """``B A x``, in the dtype of ``x``."""
         return functional.linear(functional.linear(x, A.to(x.dtype)), B.to(x.dtype))
+
+    @classmethod
+    def for_rows(
+        cls, adapters: Sequence[Self | None], weights: Sequence[float]
+    ) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """All rows at once; what is derived from this path does more than this function."""
+        return all_rows(adapters, weights) if cls is LowRank else None

@@ -58,7 +58,12 @@ class PrincipalConvolution(Principal, ConvolutionLowRank):
 
 
 def _principal(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:
-    """The largest singular values of ``weight`` over ``scale``, split evenly, with their vectors: A and B."""
+    """The largest singular values of ``weight`` over ``scale``, split evenly, with their vectors: A and B.
+
+    An SVD leaves the signs of the vectors open; the largest entry of each row of A is made positive.
+    """
     left, values, right = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    right = right[:rank]
+    sign = right.gather(1, right.abs().argmax(dim=1, keepdim=True)).sign()
     root = (values[:rank] / scale).sqrt()
-    return root[:, None] * right[:rank], left[:, :rank] * root
+    return sign * root[:, None] * right, left[:, :rank] * root * sign.T

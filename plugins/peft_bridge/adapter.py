@@ -1,7 +1,6 @@
 """The adapter: peft's layers under Inarch's contract."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -146,10 +145,10 @@ def rehearsed(method: str, model: nn.Module, configure: Callable[[], Any]) -> In
     Raises:
         PlanError: peft refuses.
     """
-    attempts: list[tuple[Callable[[nn.Module], nn.Module], Any]] = [
-        (meta_copy, torch.device("meta")),
-        (meta_copy, nullcontext()),
-        (sharing_copy, nullcontext()),
+    attempts: list[tuple[Callable[[nn.Module], nn.Module], str]] = [
+        (meta_copy, "meta"),
+        (meta_copy, "cpu"),
+        (sharing_copy, "cpu"),
     ]
     if any(parameter.is_meta for parameter in model.parameters()):
         del attempts[2:]
@@ -158,7 +157,7 @@ def rehearsed(method: str, model: nn.Module, configure: Callable[[], Any]) -> In
     with torch.random.fork_rng():  # it draws no number that the injection itself would have drawn
         for number, (copy, place) in enumerate(attempts, start=1):
             try:
-                with place:
+                with torch.device(place):
                     return injected(method, copy(model), configure)
             except PlanError:
                 if number == len(attempts):

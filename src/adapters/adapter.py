@@ -106,7 +106,8 @@ class Adapter:
 
     def report(self) -> Report:
         """What it reaches in the model, in numbers."""
-        return self._live().report_of(self.modules)
+        with self.disabled():  # it tells of the base, as ``description`` does
+            return self._live().report_of(self.modules)
 
     @property
     def enabled(self) -> bool:

@@ -15,7 +15,7 @@ what it is; its *roles* say what it does in the model, and are what targets name
     @attention  @block  @model                  what computes attention; the repeated blocks; the model itself
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from torch import nn
 
 from ..quant import weight_format
-from .attention_parts import attention_shape, computes_attention
+from .attention_parts import attention_shape, attention_sizes, computes_attention
 from .block_parts import block_names
 from .declared_roles import roles_by_name
 from .expert_parts import experts_roles, experts_shape
@@ -73,14 +73,14 @@ def anatomy(model: nn.Module) -> Anatomy:
     norms = [name for name, part in parts.items() if part.kind == "norm"]
     blocks = [name for name in block_names(tree, list(attentions), norms) if name.startswith(backbone)]
     head: tuple[str, ...] = ()
-    if output_embedding is None and backbone:
+    if output_embedding is None:
         head = tuple(name for name, _, _ in base_parameters(model) if not name.startswith(backbone))
-    elif output_embedding is None:
-        head = _set_apart(tree, parts, new_head_within(tree, parts, blocks))
+        head = head or _set_apart(tree, parts, new_head_within(tree, parts, blocks))
     parts.update(attentions)
     _add_blocks(tree, parts, blocks)
     if "" not in parts:
-        parts[""] = Part("", model, "model", frozenset({"model"}), _embedding_size(model, parts))
+        size = _embedding_size(model, parts)
+        parts[""] = Part("", model, "model", frozenset({"model"}), (size, size))
     _mark_unheard(tree, parts)
     return Anatomy({name: parts[name] for name in tree.modules if name in parts}, head)
 
@@ -137,8 +137,8 @@ def _attentions(tree: ModuleTree, parts: Mapping[str, Part], backbone: str) -> d
             below = [parts[other] for other in tree.below(name) if other in parts]
             shape = attention_shape(tree.modules[name], below)
             if shape:
-                width = next(part.features[0] for part in below if part.kind == "linear")
-                found[name] = Part(name, tree.modules[name], "attention", frozenset({"attention"}), width, shape)
+                sizes = attention_sizes(below, shape)
+                found[name] = Part(name, tree.modules[name], "attention", frozenset({"attention"}), sizes, shape)
                 around.update(ancestors(name))
     return dict(reversed(found.items()))
 
@@ -157,8 +157,8 @@ def _set_apart(tree: ModuleTree, parts: dict[str, Part], heads: tuple[str, ...])
 def _add_blocks(tree: ModuleTree, parts: dict[str, Part], blocks: Iterable[str]) -> None:
     """The blocks as parts; in a block of which no map is known by its name, the first and the last one get roles."""
     for name in blocks:
-        within = [parts[other] for other in (name, *tree.below(name)) if other in parts and parts[other].owns_weight]
-        maps = [part for part in within if part.kind in _MAPS]
+        found = [parts[other] for other in (name, *tree.below(name)) if other in parts]
+        maps = [part for part in found if part.kind in _MAPS]
         ends = [part for part in maps if "sublayer.output" in part.roles]
         roles = {"block"}
         if not ends and maps:
@@ -166,12 +166,21 @@ def _add_blocks(tree: ModuleTree, parts: dict[str, Part], blocks: Iterable[str])
             _add_roles(parts, maps[-1].name, "sublayer.output")
         elif not ends:
             roles |= {"sublayer.input", "sublayer.output"}
-        width = (ends or maps or within)[-1].features[1] if within else 0
         place = _last_of_chain(tree, name)
         if place in parts:
             _add_roles(parts, place, *roles)
-        elif place:
-            parts[place] = Part(place, tree.modules[place], "block", frozenset(roles), width)
+        elif place and found:
+            out = (ends or maps or found)[-1].features[1]
+            image = _is_of_images(found)
+            sizes = (maps[0].features[0], out) if image else (out, out)
+            parts[place] = Part(place, tree.modules[place], "block", frozenset(roles), sizes, features_first=image)
+
+
+def _is_of_images(within: Sequence[Part]) -> bool:
+    """Whether a block begins with a convolution; one of tokens may convolve in its attention, or along its tokens."""
+    first = next((part for part in within if part.kind in (*_MAPS, "attention")), within[0])
+    along = isinstance(first.module, nn.Conv1d) and any(part.kind == "linear" for part in within)
+    return first.kind == "convolution" and not along
 
 
 def _add_roles(parts: dict[str, Part], name: str, *roles: str) -> None:

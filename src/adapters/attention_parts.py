@@ -49,6 +49,13 @@ def attention_shape(module: nn.Module, below: Sequence[Part]) -> AttentionShape 
     return AttentionShape(size, size)
 
 
+def attention_sizes(below: Sequence[Part], shape: AttentionShape) -> tuple[int, int]:
+    """The sizes of the input and the output of an attention: what its projections take, and what the last one gives."""
+    projections = [part for part in below if part.roles & {_Q, _K, _V} and part.kind == "linear"]
+    outputs = [part.features[1] for part in below if "attention.output" in part.roles and part.kind == "linear"]
+    return projections[0].features[0], outputs[-1] if outputs else shape.value_features
+
+
 def _of_fused_queries(module: nn.Module, features: int, attended: int) -> AttentionShape:
     """The shape, of one map for queries, keys and values; the output projection takes the values of all heads."""
     if not attended:

@@ -144,12 +144,12 @@ def _axis_of_heads(axes: torch.Size, heads: int) -> int | None:
     """Which axis holds the heads, or a multiple of them; ``None`` if that cannot be told.
 
     Axis 0 is the batch, which holds the heads too where it is the only one. Of several others, the heads are the one
-    of exactly their number.
+    of exactly their number; a single head is the same along all of them.
     """
     if len(axes) < 2:
         fits = heads == 1 if not axes else axes[0] % heads == 0
         return 0 if fits else None
-    if len(axes) == 2:
+    if len(axes) == 2 or heads == 1:
         return 1 if axes[1] % heads == 0 else None
     places = [place for place in range(1, len(axes)) if axes[place] == heads]
     return places[0] if len(places) == 1 else None

@@ -23,7 +23,7 @@ def transformers_view(model: nn.Module) -> tuple[str, nn.Module | None]:
 
 
 def new_head_within(tree: ModuleTree, parts: Mapping[str, Part], blocks: Iterable[str]) -> tuple[str, ...]:
-    """Names of the modules of a new head in a model that does not set its backbone apart.
+    """Names of the modules of a new head in a model that has nothing outside its backbone.
 
     They are the linear children of the model that come after the last one with blocks, or else the last linear map, if
     one of their outputs has the size of the labels.

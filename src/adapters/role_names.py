@@ -57,7 +57,7 @@ _BY_ROLE = {
     )
     + """
         o_proj out_lin o to_out o_b_proj att_proj attention_out post_proj out_vision_proj out_text_proj
-        layout_output.dense module.projection layers.projection self_attention.experts.output_linear
+        module.projection layers.projection self_attention.experts.output_linear
     """,
     "mlp.up": _within(_MLP, "linear1 linear_1 linear_fc1 dense1 dense.dense layer_1 intermediate linear_in proj_in")
     + """
@@ -75,7 +75,7 @@ _BY_ROLE = {
     """,
     "sublayer.input": _within(_MIXER, "in_proj in_proj_qkv in_proj_z in_proj_qkvz in_proj_ba in_proj_a in_proj_b")
     + " projection_in linear_x linear_y attention.receptance linear_start",
-    "sublayer.output": _within(_MIXER, "out_proj linear_out") + " projection_out linear_end",
+    "sublayer.output": _within(_MIXER, "out_proj linear_out") + " projection_out linear_end output.bottleneck.dense",
 }
 
 _FUSED = {
@@ -94,6 +94,7 @@ _NONE = " ".join(
         _within(_ATTENTION + "linear_attn", "gate_proj up_proj down_proj"),
         _within("indexer compressor scorer", "wq_b wk q_proj k_proj q_b_proj kv_proj gate_proj"),
         _within("router_mlp gate", "fc1 fc2 down_proj"),
+        "bottleneck.attention.dense",
         # Attention among channels, whose keys are as long as the sequence.
         "channel_attn.qkv",
     ]

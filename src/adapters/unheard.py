@@ -13,7 +13,7 @@ from .part import Part
 from .part_code import PartCode, names_in, part_code
 
 _WORDS_OF_LINEAR = frozenset(
-    {"weight", "bias", "T", "t", "mT", "transpose", "linear", "matmul", "functional", "F", "nn", "torch", "to", "dtype"}
+    "super forward weight bias T t mT transpose linear matmul functional F nn torch to dtype".split()  # noqa: SIM905
 )
 """What a ``forward`` speaks of that is nothing but the linear map of its weight."""
 

@@ -4,7 +4,7 @@ A plugin is a module with functions marked ``@inarch.hookimpl``, named by an ent
 function is given something to register with, and returns nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -44,6 +44,13 @@ class HookSpecs:
     @hookspec
     def register_tasks(self, register: "Callable[[type[Task]], None]") -> None:
         """Bring training tasks: ``register(TextClassification)``."""
+
+    @hookspec
+    def register_anatomy(self, register: "Callable[[str, Mapping[str, Sequence[str]]], None]") -> None:
+        """Bring the roles of maps whose names say nothing: ``register("my_model", {"*.my_q": ("attention.query",)})``.
+
+        The first is the name of a model's class, or the ``model_type`` of its config; the globs are over whole names.
+        """
 
     @hookspec
     def register_commands(self, app: "typer.Typer") -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ import pluggy
 from torch import nn
 
 from ..adapters import Method, Origin
+from ..adapters.declared_roles import declare_roles, withdraw_roles
 from ..errors import DuplicateNameError, InvalidPluginError, MissingPluginError, UnknownNameError, suggestion
 from ..quant import WeightFormat, weight_format
 from .abilities import abilities
@@ -63,6 +64,7 @@ class Registry:
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(HookSpecs)
         self._brought: dict[str, dict[str, list[tuple[Any, Plugin]]]] = {}
+        self._anatomies: list[tuple[str, tuple[str, ...], Plugin]] = []
         self._families: dict[str, tuple[Callable[[], Iterable[type[Method]]], Plugin]] = {}
         self._of_families: list[str] = []
         self.plugins = discover()
@@ -71,6 +73,7 @@ class Registry:
         self._call("register_methods", register=self._register_method)
         self._call("register_families", register=self._register_family)
         self._call("register_formats", register=self._register_format)
+        self._call("register_anatomy", register=self._register_anatomy)
 
     def methods(self) -> dict[str, MethodInfo]:
         """Every method that can be attached, by name."""
@@ -208,6 +211,9 @@ class Registry:
     def _withdraw(self, plugin: Plugin) -> None:
         """Take back what a plugin registered before it failed."""
         plugin.provides.clear()
+        for model, globs, owner in self._anatomies:
+            if owner is plugin:
+                withdraw_roles(model, globs)
         for names in self._brought.values():
             for name in list(names):
                 names[name] = [(item, owner) for item, owner in names[name] if owner is not plugin]
@@ -250,6 +256,14 @@ class Registry:
                 raise InvalidPluginError(f"register({module_type!r}, {stored!r}): the second must be a WeightFormat.")
             weight_format.register(module_type, lambda module: stored)
             plugin.provides.append(f"format of {module_type.__name__}")
+
+        return register
+
+    def _register_anatomy(self, plugin: Plugin) -> Callable[[str, Mapping[str, Sequence[str]]], None]:
+        def register(model: str, roles: Mapping[str, Sequence[str]]) -> None:
+            declare_roles(model, roles)
+            self._anatomies.append((model, tuple(roles), plugin))
+            plugin.provides.append(f"roles of {model}")
 
         return register
 

@@ -1,6 +1,6 @@
 """A case: one method on one family of models, with what the laws do to the two."""
 
-import inspect
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -109,7 +109,7 @@ class Case:
 
     def described(self, error: Exception) -> str:
         """An error in one line, with the place in the method's own file that it passed through."""
-        own = inspect.getsourcefile(type(self.method))
+        own = getattr(sys.modules.get(type(self.method).__module__), "__file__", None)
         places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
         where = f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
         return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

@@ -36,7 +36,7 @@ def _in_place(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 def _batches_of_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     flat = [heads(x).reshape(-1, x.shape[1], 4) for x in (q, k, v)]
-    bias = torch.zeros(1, 1, k.shape[1])
+    bias = torch.zeros(1, 1, k.shape[1], dtype=q.dtype)
     scores = bias.expand(flat[0].shape[0], q.shape[1], -1).baddbmm(batch1=flat[0], batch2=flat[1].mT, alpha=0.5)
     probabilities = nn.functional.softmax(scores.view(-1, 2, *scores.shape[1:]) + mask, dim=-1)
     output = torch.bmm(probabilities.view(scores.shape), flat[2])

@@ -242,7 +242,7 @@ def test_the_loss_is_over_the_same_targets(name: str) -> None:
 
 def test_a_classifier_finds_the_last_token() -> None:
     """It looks for the last id that is no padding, in the ids that it was given itself."""
-    model, adapter = attached(of_sizes("LlamaForSequenceClassification", num_key_value_heads=2, pad_token_id=0))
+    model, _ = attached(of_sizes("LlamaForSequenceClassification", num_key_value_heads=2, pad_token_id=0))
     plain = answer(model, input_ids=IDS)
     for left in (False, True):
         close(answer(model, **padded(model, 3, left=left)), plain)
@@ -318,7 +318,7 @@ def test_more_tokens_than_positions_are_refused() -> None:
     model, _ = attached(DECODERS["gpt2"])
     answer(model, input_ids=torch.ones(1, 29, dtype=torch.long))
     with pytest.raises(
-        ConfigError, match="30 tokens and a prompt of 3 are 33, and the model has 32 positions: .* 29 tokens"
+        ConfigError, match=r"30 tokens and a prompt of 3 are 33, and the model has 32 positions: .* 29 tokens"
     ):
         answer(model, input_ids=torch.ones(1, 30, dtype=torch.long))
     for make, most in ((DECODERS["opt"], 40), (ENCODERS["roberta"], 38)):

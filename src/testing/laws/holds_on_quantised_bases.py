@@ -46,7 +46,7 @@ def _hold(case: Case, model: nn.Module) -> None:
     plain, before = logits(model, case.batch()), Traces.of(model)
     adapter = case.attach(model)
     changed = difference(logits(model, case.batch()), plain)
-    if getattr(type(case.method), "starts_from_base", True):
+    if case.method.starts_from_base:
         require(changed <= ROUNDING, f"Attached, it changes the answers by {changed:.1e} of the largest.")
     require_gradients(case, model, adapter)
     optimizer = case.optimizer(adapter)

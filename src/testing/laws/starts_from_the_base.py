@@ -12,7 +12,7 @@ def starts_from_the_base(case: Case) -> None:
 
     It is held in float64 up to rounding, since a method may start from the base as a difference of equal terms.
     """
-    if not getattr(type(case.method), "starts_from_base", True):
+    if not case.method.starts_from_base:
         raise NotApplicable("It declares starts_from_base = False.")
     case = case.precise()
     model = case.base()
