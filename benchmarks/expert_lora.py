@@ -77,7 +77,7 @@ def measure(base: nn.Module, repeats: int) -> dict[str, dict[str, list[float]]]:
         seconds[f"forward, {count} token{'s' if count > 1 else ''}"] = alternate(runs, repeats)
     tokens = torch.randint(0, 1000, (1, TOKENS[-1]))
     # The bare model's step is that of its output embedding alone, which keeps the gradients of the experts' inputs.
-    models["bare"].get_input_embeddings().requires_grad_(True)  # type: ignore[operator]
+    models["bare"].get_input_embeddings().requires_grad_(True)
     steps = {who: _step(model, tokens) for who, model in models.items()}
     seconds[f"train step, {TOKENS[-1]} tokens"] = alternate(steps, repeats)
     return seconds

@@ -20,7 +20,8 @@ def grouped_linear(x: Tensor, weight: Tensor, groups: Tensor, ends: Tensor) -> T
     """
     if x.shape[0] <= weight.shape[0]:  # few rows: one product, and no more than the whole weight is gathered
         return torch.bmm(weight[groups].to(x.dtype), x.unsqueeze(-1)).squeeze(-1)
-    return _by_group(x, weight, ends)
+    y: Tensor = _by_group(x, weight, ends)
+    return y
 
 
 @torch.library.custom_op("inarch_lora::by_group", mutates_args=())

@@ -86,7 +86,7 @@ class LoRA(Method):
 
     def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
         """The adapters by site name; what a role has found and LoRA cannot adapt is left out, unless that is all."""
-        chosen = [site for site in sites if self._names(site) or not self.obstacle(site)]
+        chosen = [site for site in sites if not self.obstacle(site) or self._names(site)]
         return {site.name: self.build(site) for site in chosen or sites}
 
     def obstacle(self, site: Site) -> str:

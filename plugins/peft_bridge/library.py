@@ -44,7 +44,8 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"peft\.")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-        warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")  # into a copy without weights
+        for noise in ("Initializing zero-element tensors", ".*copying from a non-meta parameter"):
+            warnings.filterwarnings("ignore", message=noise)  # of what peft makes in a copy without weights
         warnings.filterwarnings("error", category=RuntimeWarning, module=r"peft\.")
         yield
 

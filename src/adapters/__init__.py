@@ -15,6 +15,7 @@ from .output_adapter import OutputAdapter
 from .peft_format import PeftFormat
 from .plan import Plan
 from .prompt_adapter import PromptAdapter
+from .prompt_seam import PromptSeam
 from .report import Report
 from .site import AttentionShape, ExpertsShape, Site
 from .site_adapter import SiteAdapter, WeightDelta
@@ -41,6 +42,7 @@ __all__ = [
     "PeftFormat",
     "Plan",
     "PromptAdapter",
+    "PromptSeam",
     "Report",
     "Site",
     "SiteAdapter",

@@ -124,18 +124,19 @@ class Adapter:
 
     @property
     def weight(self) -> float:
-        """How much of the adapter's change of each output is taken: 1 all of it. Setting it needs no other work.
+        """How much of the adapter's change of each output is taken: 1 all of it. A new task head is taken as it is.
 
         Raises:
-            ConfigError: Another weight than 1 for a method whose function cannot be weighed, or parameters of the base
-                that are trained themselves, or a merged adapter.
+            ConfigError: Another weight than 1 for a method whose function cannot be weighed, or that trains parameters
+                of the base themselves, or for a merged adapter.
         """
         return self._switch.weight
 
     @weight.setter
     def weight(self, weight: float) -> None:
         self._live()
-        if weight != 1.0 and (self.trained or not all(seam_of(module).weighs for module in self.modules.values())):
+        whole = set(self.trained) - set(self._plan.head)
+        if weight != 1.0 and (whole or not all(seam_of(module).weighs for module in self.modules.values())):
             raise ConfigError(
                 f'The adapter "{self.name}" ({self.method.name}) cannot be weighed: part of it is no change of an '
                 "output. Turn it on or off instead."

@@ -60,8 +60,9 @@ class Anatomy:
         return sorted({role for part in self.parts.values() for role in part.roles})
 
     def unheard(self) -> tuple[str, ...]:
-        """Names of the maps of the backbone that no adapter can be put at."""
-        return tuple(name for name, part in self.parts.items() if part.unheard and "linear" in part.roles)
+        """Names of the linear maps and convolutions of the backbone that no adapter can be put at."""
+        kinds = ("linear", "convolution")
+        return tuple(name for name, part in self.parts.items() if part.unheard and not part.roles.isdisjoint(kinds))
 
 
 def anatomy(model: nn.Module) -> Anatomy:

@@ -10,6 +10,9 @@ from .anatomy import Anatomy
 from .part import Part, base_parameters
 
 
+_APART = frozenset({"head", "embedding", "norm"})
+
+
 @dataclass(frozen=True)
 class Coverage:
     """The matrices of a backbone and what an adapter reaches of them.
@@ -29,12 +32,13 @@ def coverage(model: nn.Module, found: Anatomy, sites: Collection[str], trained: 
     A parameter counts as a matrix with two axes or more, but for embeddings and what is one by another name: the
     embedding of patches, and tables of one row, such as a class token or learned positions. A tied one counts once.
     """
+    owners = {name: part for name, part in found.parts.items() if part.owns_weight}
     whole = covered = 0
     unreached: dict[str, None] = {}
     seen: set[int] = set()
     for name, module, key in base_parameters(model):
         owner = name[: -len(key) - 1]
-        part = found.parts.get(owner)
+        part = owners.get(owner)
         parameter = module._parameters[key]
         if parameter is None or id(parameter) in seen or _is_apart(name, part, found):
             continue
@@ -49,10 +53,10 @@ def coverage(model: nn.Module, found: Anatomy, sites: Collection[str], trained: 
 
 
 def _is_apart(name: str, part: Part | None, found: Anatomy) -> bool:
-    """Whether a parameter is none of the backbone's maps: of the head, or of an embedding."""
+    """Whether a parameter is none of the backbone's maps: of the head, an embedding, or a norm."""
     if part is None:
         return name in found.head
-    return name in found.head or "head" in part.roles or part.kind == "embedding" or _embeds_patches(part.module)
+    return name in found.head or not part.roles.isdisjoint(_APART) or _embeds_patches(part.module)
 
 
 def _embeds_patches(module: nn.Module) -> bool:
@@ -68,10 +72,12 @@ def _matrix_size(parameter: nn.Parameter, key: str, part: Part | None) -> int:
     """Number of the weights of a matrix, however it is packed; 0 for what is none."""
     if part is not None and part.kind == "linear" and key == "weight":
         return math.prod(part.features)
-    is_one_row = part is None and parameter.shape[:1] == (1,)
-    return 0 if is_one_row or sum(size > 1 for size in parameter.shape) < 2 else parameter.numel()
+    if part is not None and part.experts:
+        return parameter.numel() if parameter.dim() == 3 else 0  # their biases have two axes
+    is_one_row = parameter.shape[:1] == (1,)
+    return 0 if is_one_row or parameter.dim() < 2 else parameter.numel()
 
 
 def _is_adapted(part: Part, key: str) -> bool:
     """Whether an adapter at ``part`` adapts its parameter ``key``."""
-    return part.owns_weight and (key in part.experts.projections if part.experts else key == "weight")
+    return key in part.experts.projections if part.experts else key == "weight"

@@ -80,7 +80,8 @@ def _parts(adapter: "Adapter", site: str, module: SiteAdapter) -> Iterator[str]:
     delta = module.delta()
     method = adapter.method.name
     if delta is None:
-        raise MergeError(f"{method} cannot be merged: its function at {site} is no change of the base weights.")
+        where = site or "the model"
+        raise MergeError(f"{method} cannot be merged: its function at {where} is no change of the base weights.")
     base = adapter.model.get_submodule(site)._parameters
     for part, change in delta.by_parameter().items():
         if f"{site}.{part}" in adapter.trained:

@@ -11,7 +11,7 @@ import inarch
 from inarch.cli.main import main
 from inarch.registry import PluginWarning, Registry
 
-COMMANDS = {"demo", "doctor", "eval", "methods", "plan", "plugins", "train"}
+COMMANDS = {"check", "demo", "doctor", "eval", "methods", "new-method", "plan", "plugins", "train"}
 
 
 @pytest.fixture
@@ -73,7 +73,9 @@ def test_methods_lists_settings(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert all(name in out for name in ("bitfit", "full", "head", "lora", "rank=8"))
     assert main(["methods", "--json"]) == 0
-    assert {info["name"] for info in json.loads(capsys.readouterr().out)} == {"bitfit", "full", "head", "lora"}
+    listed = [info["name"] for info in json.loads(capsys.readouterr().out)]
+    assert listed == sorted(inarch.methods())
+    assert {"lora", "adalora", "bottleneck", "prefix", "peft/lora"} <= set(listed)
 
 
 def test_plugins_lists_what_each_provides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """LoRA on convolutions: closed form, merged weights, peft, and every kind of convolutional network."""
 
+import copy
 import json
 import warnings
 from pathlib import Path
@@ -210,6 +211,24 @@ def test_networks_of_transformers_take_the_default_targets(name: str) -> None:
     assert not torch.equal(unmerged.float(), before)
     adapter.merge()
     torch.testing.assert_close(model(pixels.double()).logits, unmerged, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"initialisation": "pissa"}], ids=["plain", "dora", "pissa"])
+def test_copies_and_graphs_of_a_network(settings: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model: Any = NETWORKS["resnet"]().eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    perturb(inarch.attach(model, "lora", rank=2, **settings), scale=0.02)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        logits = model(pixels).logits
+        assert torch.equal(twin(pixels).logits, logits)
+        for parameter in inarch.adapters(twin)["default"].parameters():
+            parameter.zero_()
+        assert torch.equal(model(pixels).logits, logits)
+        torch._dynamo.reset()
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(pixels).logits, logits, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_that_are_standardised_first_have_no_path() -> None:

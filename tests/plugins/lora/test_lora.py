@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import LlamaConfig, LlamaForCausalLM, RobertaConfig, RobertaForSequenceClassification
 
 import inarch
 
@@ -25,6 +25,41 @@ def test_roberta_base_has_the_paper_s_parameters() -> None:
     report = inarch.plan(model, "lora", rank=8, targets=("query", "value")).report()
     assert report.trainable_added == 294_912
     assert report.trainable == 887_042
+
+
+@pytest.mark.parametrize(
+    ("rank", "targets", "said", "expected"),
+    [
+        (1, ("q_proj", "v_proj"), 4.7e6, 4_718_592),
+        (8, ("q_proj", "v_proj"), 37.7e6, 37_748_736),
+        (8, ("q_proj",), 18e6, 18_874_368),
+    ],
+)
+def test_gpt3_has_the_paper_s_parameters(rank: int, targets: tuple[str, ...], said: float, expected: int) -> None:
+    """Tables 4 and 5 of arXiv:2106.09685: 4.7M and 37.7M for query and value at ranks 1 and 8, 18M for query alone.
+
+    96 layers of width 12,288: 96 x maps x 2 x 12,288 x rank. Table 5 cuts off what comes after the millions.
+    """
+    with torch.device("meta"):
+        config = LlamaConfig(
+            hidden_size=12288, intermediate_size=8, num_hidden_layers=96, num_attention_heads=96, vocab_size=8
+        )
+        model = LlamaForCausalLM(config)
+    added = inarch.plan(model, "lora", rank=rank, targets=targets).report().trainable_added
+    assert added == expected == 96 * len(targets) * 2 * 12288 * rank
+    assert 0 <= added - said < 1e6
+
+
+@pytest.mark.parametrize("settings", [{"dora": True}, {"initialisation": "pissa"}])
+def test_a_plan_needs_no_weights(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms and singular values are those of weights, and a plan counts parameters of models that have none yet."""
+    monkeypatch.setattr(torch.linalg, "svd", None)
+    monkeypatch.setattr(torch.linalg, "vector_norm", None)
+    model = FAMILIES["bert"].model()
+    expected = inarch.plan(model, "lora", rank=4, **settings).report()
+    assert expected.trainable_added > 0
+    with torch.device("meta"):
+        assert inarch.plan(FAMILIES["bert"].make(), "lora", rank=4, **settings).report() == expected
 
 
 @pytest.mark.parametrize(

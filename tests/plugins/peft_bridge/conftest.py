@@ -1,5 +1,6 @@
 """What the tests of the bridge share: settings for tiny models, and families of one layer."""
 
+import copy
 import dataclasses
 import warnings
 from collections.abc import Mapping
@@ -53,16 +54,14 @@ def small(method: str) -> dict[str, Any]:
 
 
 def one_layer(name: str) -> Family:
-    """A family with one layer instead of two."""
-
-    def make() -> nn.Module:
-        config = FAMILIES[name].make().config
-        config.num_hidden_layers = 1
-        if name == "t5":
-            config.num_decoder_layers = 1
-        return type(FAMILIES[name].make())(config)
-
-    return dataclasses.replace(FAMILIES[name], make=make)
+    """A family with one layer instead of two; its model is made once and copied."""
+    torch.manual_seed(0)
+    model: Any = FAMILIES[name].make()
+    model.config.num_hidden_layers = 1
+    if name == "t5":
+        model.config.num_decoder_layers = 1
+    template = type(model)(model.config)
+    return dataclasses.replace(FAMILIES[name], make=lambda: copy.deepcopy(template))
 
 
 def batch_of(family: Family, method: str) -> dict[str, Tensor]:
