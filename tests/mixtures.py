@@ -15,6 +15,8 @@ with warnings.catch_warnings():
         DeepseekV3ForCausalLM,
         GptOssConfig,
         GptOssForCausalLM,
+        JetMoeConfig,
+        JetMoeForCausalLM,
         Llama4ForCausalLM,
         Llama4TextConfig,
         MixtralConfig,
@@ -99,6 +101,12 @@ def _llama4() -> nn.Module:
     return Llama4ForCausalLM(config)
 
 
+def _jetmoe() -> nn.Module:
+    """Each projection a module of its own, and experts in the attention too."""
+    sizes = {"kv_channels": 8, "intermediate_size": 48, "num_local_experts": 4}
+    return JetMoeForCausalLM(JetMoeConfig(vocab_size=VOCABULARY, hidden_size=32, **GROUPED, **sizes))
+
+
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
@@ -106,16 +114,19 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
     "deepseek_v3": _deepseek_v3,
     "nemotron_h": _nemotron_h,
     "llama4": _llama4,
+    "jetmoe": _jetmoe,
 }
+OWN_WAY = ("llama4", "jetmoe")
+"""Those that know nothing of transformers' ways."""
 IMPLEMENTATIONS = ("eager", "grouped_mm", "batched_mm")
-CELLS = [(name, way) for name in MAKERS for way in (IMPLEMENTATIONS if name != "llama4" else ("eager",))]
+CELLS = [(name, way) for name in MAKERS for way in (("eager",) if name in OWN_WAY else IMPLEMENTATIONS)]
 
 
 def mixture(name: str, implementation: str = "eager") -> Any:
     """A model, the same one at each call, with its experts computed in one of transformers' ways."""
     torch.manual_seed(0)
     model: Any = MAKERS[name]().eval()
-    if name != "llama4":  # has its own way only
+    if name not in OWN_WAY:
         model.set_experts_implementation(implementation)
     with torch.no_grad():
         for parameter in model.parameters():  # larger than models start, so that rounding is no excuse

@@ -33,7 +33,7 @@ def chosen(models: str, tasks: Sequence[str]) -> list[Entry]:
 
 
 def watched(selected: Sequence[Entry], methods: Sequence[str], processes: int, console: Console) -> list[Row]:
-    """Run with a progress bar."""
+    """Run with a progress bar; what fails is told at once."""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     )
@@ -43,7 +43,12 @@ def watched(selected: Sequence[Entry], methods: Sequence[str], processes: int, c
 
         def on_done(row: Row) -> None:
             nonlocal failed
-            failed += sum(cell.outcome == FAILED for cell in row.cells.values())
+            for method, cell in row.cells.items():
+                if cell.outcome == FAILED:
+                    failed += 1
+                    bar.console.print(
+                        f"{method} failed on {row.entry.key}: {cell.reason}", markup=False, soft_wrap=True
+                    )
             bar.update(task, advance=1, description=f"arena, {failed} failed")
 
         return run(selected, methods, processes, on_done)

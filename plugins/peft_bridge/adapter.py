@@ -11,7 +11,8 @@ from inarch import MergeError, ModelAdapter, PlanError, Site
 
 from .injection import Injection
 from .library import BaseTuner, quiet, said
-from .skeleton import meta_copy, sharing_copy
+from .rehearsal import injected, rehearsed
+from .skeleton import sharing_copy
 
 
 class PeftAdapter(ModelAdapter):
@@ -34,7 +35,7 @@ class PeftAdapter(ModelAdapter):
         model: Site,
         targets: Sequence[Site],
         configure: Callable[[], Any],
-        required: Sequence[str] = (),
+        required: Sequence[str],
     ) -> None:
         super().__init__()
         self._name = name
@@ -54,9 +55,19 @@ class PeftAdapter(ModelAdapter):
         return self._injection.tuner
 
     def insert(self, name: str) -> None:
-        """Inject into the model itself."""
-        self._injection = injected(self._name, self._model[0], self._configure)
-        self._injection.route()
+        """Inject into the model itself.
+
+        Raises:
+            PlanError: peft refuses, or does something else than in the copy; the model is as it was.
+        """
+        expected = _shapes(self._injection)
+        injection = injected(self._name, self._model[0], self._configure)
+        odd = sorted(expected.items() ^ _shapes(injection).items())
+        if odd:
+            injection.show(False)
+            raise PlanError(f"{self._name} cannot be attached: peft makes {odd[0][0]} by what lies in the weights.")
+        injection.route()
+        self._injection = injection
 
     def remove(self) -> None:
         """Undo it."""
@@ -76,7 +87,7 @@ class PeftAdapter(ModelAdapter):
         """peft's parameters, wherever they lie."""
         yield from self._injection.own_parameters().items()
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The tensors of a checkpoint under peft's names."""
         return self._injection.tensors()
 
@@ -89,9 +100,9 @@ class PeftAdapter(ModelAdapter):
         if not isinstance(injection.tuner, BaseTuner):
             raise MergeError(f"{self._name} cannot be merged: its function is no change of the base weights.")
         with injection.showing(True):
-            layers = [module for module in injection.own_modules() if hasattr(module, "base_layer")]
-            adapted = frozenset(id(p) for layer in layers for p in layer.base_layer.parameters())
-            twin = sharing_copy(injection.peft_model, adapted, kept=inarch.adapters(injection.model).values())
+            twin: Any = sharing_copy(
+                injection.peft_model, injection.adapted(), kept=inarch.adapters(injection.model).values()
+            )
         try:
             with quiet(), torch.no_grad():
                 plain = twin.merge_and_unload(safe_merge=True)
@@ -100,12 +111,17 @@ class PeftAdapter(ModelAdapter):
         return self._changed(plain)
 
     def _changed(self, merged: nn.Module) -> dict[str, Tensor]:
+        """The base parameters that differ in the merged model.
+
+        Raises:
+            MergeError: They are not only other values of the same parameters.
+        """
         with self._injection.showing(False):
-            base = dict(self._model[0].named_parameters())
-        found = dict(merged.named_parameters())
+            base = dict(self._model[0].named_parameters(remove_duplicate=False))
+        found = dict(merged.named_parameters(remove_duplicate=False))
         odd = sorted(base.keys() ^ found.keys())
         if odd:
-            raise MergeError(f"{self._name} cannot be merged: peft's merged model differs in its parameters {odd[0]}.")
+            raise MergeError(f"{self._name} cannot be merged: peft's merged model differs in having {odd[0]}.")
         changed = {name: value.data for name, value in found.items() if value.data_ptr() != base[name].data_ptr()}
         for name, value in changed.items():
             if value.shape != base[name].shape or value.dtype != base[name].dtype or not value.is_floating_point():
@@ -113,19 +129,12 @@ class PeftAdapter(ModelAdapter):
         return {name: value for name, value in changed.items() if not torch.equal(value, base[name])}
 
     def _rehearsed(self) -> Injection:
-        injection = rehearsed(self._name, self._model[0], self._configure)
-        unfilled = injection.unfilled(self._required)
-        if unfilled:
-            raise PlanError(f"{self._name} has no default for {', '.join(unfilled)}: give a value.")
-        self._require_targets(injection)
-        return injection
-
-    def _require_targets(self, injection: Injection) -> None:
-        """Refuse an injection that left targets out.
+        """An injection into a copy.
 
         Raises:
-            PlanError: It did.
+            PlanError: peft refuses, or leaves targets out.
         """
+        injection = rehearsed(self._name, self._model[0], self._configure, self._required)
         with injection.showing(False):
             before = {name: injection.model.get_submodule(name) for name in self._targets}
         left_out = [name for name, module in before.items() if injection.model.get_submodule(name) is module]
@@ -133,53 +142,15 @@ class PeftAdapter(ModelAdapter):
             kinds = sorted({type(before[name]).__name__ for name in left_out})
             raise PlanError(
                 f"{self._name} cannot be attached to this {type(injection.model).__name__}: peft leaves "
-                f"{shortened(left_out)} as it is ({', '.join(kinds)}). Leave it out of the targets."
+                f"{_shortened(left_out)} as it is ({', '.join(kinds)}). Leave it out of the targets."
             )
+        return injection
 
 
-def rehearsed(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:
-    """An injection into a copy: without weights if that goes, else with the model's own, which it only reads.
-
-    Some methods compute where they begin from the weights, and some cannot make their own tensors without memory.
-
-    Raises:
-        PlanError: peft refuses.
-    """
-    attempts: list[tuple[Callable[[nn.Module], nn.Module], str]] = [
-        (meta_copy, "meta"),
-        (meta_copy, "cpu"),
-        (sharing_copy, "cpu"),
-    ]
-    if any(parameter.is_meta for parameter in model.parameters()):
-        del attempts[2:]
-    elif configure().is_prompt_learning:
-        del attempts[:2]  # what it makes is small, and what comes of it is computed
-    with torch.random.fork_rng():  # it draws no number that the injection itself would have drawn
-        for number, (copy, place) in enumerate(attempts, start=1):
-            try:
-                with torch.device(place):
-                    return injected(method, copy(model), configure)
-            except PlanError:
-                if number == len(attempts):
-                    raise
-    raise AssertionError("there is always a last attempt")
+def _shapes(injection: Injection) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in injection.tensors().items()}
 
 
-def injected(method: str, model: nn.Module, configure: Callable[[], Any]) -> Injection:
-    """An injection into ``model``.
-
-    Raises:
-        PlanError: peft refuses; the model is as it was.
-    """
-    config = configure()
-    try:
-        return Injection(model, config)
-    except Exception as error:  # peft raises all kinds, from its checks and from what goes wrong without one
-        raise PlanError(
-            f"{method} cannot be attached to this {type(model).__name__}: peft says {said(error)}."
-        ) from error
-
-
-def shortened(names: Sequence[str]) -> str:
+def _shortened(names: Sequence[str]) -> str:
     """The first of some names, and how many more there are."""
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "everything"

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 import inarch
 from inarch import CheckpointError, ConfigError, Method, PeftFormat, Site
 
-from .adapter import PeftAdapter, rehearsed
-from .library import PromptLearningConfig, configs, quiet
-from .settings import Setting, frozen
+from .adapter import PeftAdapter
+from .library import PromptLearningConfig, configs
+from .rehearsal import rehearsed
+from .settings import LACKING, Setting, frozen
+
 
 class PeftFiles(PeftFormat):
     """The files of one of peft's methods.
@@ -86,7 +88,7 @@ class PeftFiles(PeftFormat):
                 )
 
 
-_NOT_HERE = {"bias": "none", "save_only_topk_weights": False, "alora_invocation_tokens": None}
+_NOT_HERE = {"bias": "none", "save_only_topk_weights": False} | dict.fromkeys(LACKING)
 """Options of peft's that Inarch does not have, with the values under which they do nothing."""
 _OF_THE_CORE = ("base_model_name_or_path", "inference_mode", "modules_to_save")
 

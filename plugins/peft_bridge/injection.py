@@ -1,6 +1,6 @@
 """One injection of peft's into one model: done, undone and redone, and what belongs to it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from . import changes, weights
 from .changes import Absent, Change, Structure
-from .library import BaseTuner, ModulesToSaveWrapper, peft, quiet, tuners
-from .settings import frozen
+from .library import BaseTuner, BaseTunerLayer, ModulesToSaveWrapper, peft, quiet, tuners
 from .route import Inside, Route
+from .settings import frozen
 
 NAME = "default"
 """peft's name of the adapter; some of its methods count on this one."""
@@ -76,6 +76,8 @@ class Injection:
             changes.show(ordered, on)
             weights.show(self._rewritten, on)
             self.shown = on
+            if on:
+                self._follow()
 
     @contextmanager
     def showing(self, on: bool) -> Iterator[None]:
@@ -105,13 +107,19 @@ class Injection:
         base = set(self._base)
         return (module for module in self.peft_model.modules() if module not in base)
 
+    def adapted(self) -> frozenset[int]:
+        """Identities of the base parameters that peft's layers stand around."""
+        layers = [module.base_layer for module in self.own_modules() if isinstance(module, BaseTunerLayer)]
+        return frozenset(id(parameter) for layer in layers for parameter in layer.parameters())
+
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that are not the base model's, by name."""
         seen = {id(parameter) for module in self._base for parameter in module._parameters.values()}
         found = {}
         with self.showing(True):
+            doubled = self._doubled()
             for name, parameter in self.peft_model.named_parameters(remove_duplicate=False):
-                if id(parameter) not in seen and not name.startswith(self._doubled()):
+                if id(parameter) not in seen and not name.startswith(doubled):
                     seen.add(id(parameter))
                     found[name] = parameter
         return found
@@ -135,21 +143,26 @@ class Injection:
         self.peft_model.prompt_encoder[NAME]._load_adapter_state_dict(dict(tensors))
         return self.tensors()
 
-    def unfilled(self, settings: Iterable[str]) -> list[str]:
-        """Those of the settings of peft's configuration that nothing gave a value."""
-        return [name for name in settings if not getattr(self.config, name)]
-
     def targeted(self) -> tuple[str, ...]:
         """Names of the modules in which peft placed something."""
         return tuple(getattr(self.tuner, "targeted_module_names", ()))
+
+    def _follow(self) -> None:
+        """Do what the model was told while peft's layers were not in it: move, train or evaluate."""
+        device = next(self.model.parameters()).device
+        for module in self.own_modules():
+            module.training = self.model.training
+        for parameter in self.own_parameters().values():
+            if parameter.device != device and not parameter.is_meta:
+                parameter.data = parameter.data.to(device)
 
     def _tuner_tensors(self) -> dict[str, Tensor]:
         pattern, resizes = getattr(self.config, "rank_pattern", None), _resizes(self.tuner)
         if resizes:
             self.config.rank_pattern = None  # else peft gives copies without the ranks that a schedule has masked
         try:
-            held = self.peft_model.state_dict()
-            held = {key: value for key, value in held.items() if not key.startswith(self._doubled())}
+            doubled, held = self._doubled(), self.peft_model.state_dict()
+            held = {key: value for key, value in held.items() if not key.startswith(doubled)}
             found = peft.get_peft_model_state_dict(self.peft_model, held, NAME, save_embedding_layers=False)
         finally:
             if resizes:
@@ -208,7 +221,7 @@ def _resizes(tuner: Any) -> bool:
 
 def _storage(tensor: Tensor) -> int:
     """What tells one storage from another, on the meta device too."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _settled(found: list[Change], is_prompt: bool) -> list[Change]:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from torch import nn
+
 with warnings.catch_warnings():
     # transformers and peft warn of one another's deprecations when they are imported.
     warnings.simplefilter("ignore")
@@ -15,7 +18,19 @@ with warnings.catch_warnings():
     from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
-__all__ = ["BaseTuner", "BaseTunerLayer", "ModulesToSaveWrapper", "PromptLearningConfig", "configs", "peft", "quiet", "said", "tasks", "tuners"]
+__all__ = [
+    "BaseTuner",
+    "BaseTunerLayer",
+    "ModulesToSaveWrapper",
+    "PromptLearningConfig",
+    "configs",
+    "own_random",
+    "peft",
+    "quiet",
+    "said",
+    "tasks",
+    "tuners",
+]
 
 
 def configs() -> dict[str, Any]:
@@ -31,6 +46,14 @@ def tuners() -> dict[str, Any]:
 def tasks() -> list[str]:
     """The tasks of models that peft has a model of its own for."""
     return [str(getattr(task, "value", task)) for task in MODEL_TYPE_TO_PEFT_MODEL_MAPPING]
+
+
+@contextmanager
+def own_random(model: nn.Module) -> Iterator[None]:
+    """A ``with`` block that uses up no random numbers, on the devices of ``model`` either."""
+    devices = {parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+        yield
 
 
 @contextmanager

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, ClassVar, Self
 
-import inarch
 from inarch import ConfigError, Method, ModelAdapter, PeftFormat, PlanError, Site, SiteAdapter, Step, matches_name
 
 from .adapter import PeftAdapter
 from .files import PeftFiles
 from .library import PromptLearningConfig, configs, quiet, said, tasks, tuners
-from .settings import Setting, settings_of
+from .settings import UNFIT, Setting, settings_of
 from .trial import PART, require_right_on_quantised
 
 MODEL = "@model"
@@ -65,6 +64,10 @@ class PeftMethod(Method):
     def __post_init__(self) -> None:
         if MODEL not in self.targets:
             object.__setattr__(self, "targets", (MODEL, *self.targets))
+        for setting, values in UNFIT.items():
+            for beginning, reason in values.items():
+                given = getattr(self, setting, None)
+                self.require(not (isinstance(given, str) and given.startswith(beginning)), setting, reason)
 
     def build(self, site: Site) -> SiteAdapter:
         """Not to be asked: one adapter is for all sites."""
@@ -110,12 +113,7 @@ class PeftMethod(Method):
             with quiet():
                 return self.config_class(**values)
         except Exception as error:  # peft checks by assertions and by errors of all kinds
-            raise ConfigError(f"{self.name} refuses its settings: peft says {said(error)}.{self.missing()}") from error
-
-    def missing(self) -> str:
-        """The end of a message: the settings for which peft has no default, and which were not given."""
-        names = [name for name, setting in self.own_settings.items() if setting.required and getattr(self, name) is None]
-        return f" It has no default for {', '.join(names)}." if names else ""
+            raise ConfigError(f"{self.name} refuses its settings: peft says {said(error)}.") from error
 
     def for_steps(self, steps: int) -> Self:
         """With the length of the run, for a schedule that needs it."""

@@ -72,22 +72,21 @@ class Route:
         return self._before or MethodType(getattr(type(self._model), self._name), self._model)
 
     def _through_peft(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target = self._peft_model if self._peft_model.active_peft_config.is_prompt_learning else None
+        config = self._peft_model.active_peft_config
+        kwargs = _with_task(config, args, kwargs)
         if self._name == "generate":
-            if args:  # peft's takes the tokens by name only
-                args, kwargs = (), {"input_ids": args[0], **kwargs}
+            tokens = {"input_ids": args[0]} if args else {}  # peft's takes them by name only
             with _clean(self._model):
-                return self._peft_model.generate(**_with_task(self._peft_model, kwargs))
+                return self._peft_model.generate(**tokens, **kwargs)
         with _hooks_aside(self._model):
-            if target is not None:
-                return target.forward(*args, **_with_task(self._peft_model, kwargs, args))
+            if config.is_prompt_learning:
+                return self._peft_model.forward(*args, **kwargs)
             with self._peft_model._enable_peft_forward_hooks(*args, **kwargs):
-                return self._peft_model.base_model(*args, **_with_task(self._peft_model, kwargs, args))
+                return self._peft_model.base_model(*args, **kwargs)
 
 
-def _with_task(peft_model: Any, kwargs: dict[str, Any], args: tuple[Any, ...] = ()) -> dict[str, Any]:
+def _with_task(config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments with ``task_ids``, which a method for several tasks asks for, where there is only one task."""
-    config = peft_model.active_peft_config
     tasks = getattr(config, "n_tasks", getattr(config, "num_tasks", None))
     if tasks != 1 or kwargs.get("task_ids") is not None:
         return kwargs

@@ -35,10 +35,30 @@ OURS = frozenset(
         "runtime_config",  # of a machine, not of a method
         "megatron_config",
         "megatron_core",
-        "alora_invocation_tokens",  # needs the sequence in every layer, which only peft's own model passes on
     }
 )
 """Fields that are no settings here, since Inarch says them itself or has no use for them."""
+
+LACKING = {
+    "alora_invocation_tokens": "every layer needs the tokens, which only peft's own model passes on",
+    "arrow_config": "it needs other adapters beside it",
+    "corda_config": "it begins with a pass over data",
+    "eva_config": "it begins with a pass over data",
+    "lora_ga_config": "it begins with a pass over data",
+    "monteclora_config": "it needs a loss of its own in the training loop",
+}
+"""Fields that are no settings here, since the methods they bring need more than attaching."""
+
+UNFIT: Mapping[str, Mapping[str, str]] = {
+    # By the setting, how its value begins: as above.
+    "init_lora_weights": {
+        "corda": "it begins with a pass over data",
+        "eva": "it begins with a pass over data",
+        "lora_ga": "it begins with a pass over data",
+        "pissa_niter": "it draws random numbers for what it takes from the base weights, and so cannot be loaded again",
+    },
+}
+"""Values that are no settings here."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +100,7 @@ def settings_of(config_class: type, defaults: Mapping[str, Any]) -> dict[str, Se
         defaults: Defaults that are not peft's.
     """
     hints = _hints(config_class)
-    fields = [each for each in dataclasses.fields(config_class) if each.init and each.name not in OURS]
+    fields = [each for each in dataclasses.fields(config_class) if each.init and each.name not in OURS | LACKING.keys()]
     found = {each.name: _setting(each, hints[each.name]) for each in fields if not hasattr(Method, each.name)}
     if not issubclass(config_class, PromptLearningConfig):
         found.pop("inference_mode", None)  # a prompt's encoder is left out then; elsewhere nothing would be trained
@@ -89,7 +109,7 @@ def settings_of(config_class: type, defaults: Mapping[str, Any]) -> dict[str, Se
 
 def _setting(declared: "dataclasses.Field[Any]", hint: Any) -> Setting:
     default = declared.default_factory() if declared.default_factory is not MISSING else declared.default
-    parts = next((choice for choice in _choices(hint) if dataclasses.is_dataclass(choice)), None)
+    parts: Any = next((choice for choice in _choices(hint) if dataclasses.is_dataclass(choice)), None)
     without_default = default is None and types.NoneType not in _choices(hint) and hint is not Any
     converted = _json_hint(hint)
     if default is None and types.NoneType not in _choices(converted):

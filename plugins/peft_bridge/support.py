@@ -1,5 +1,6 @@
 """What peft can do with each of its methods, found by trying on tiny models rather than believed."""
 
+import dataclasses
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import inarch
 from inarch import InarchError
 
 from .library import PromptLearningConfig, tasks
+from .settings import LACKING
 from .trial import PART, Box
 
 if TYPE_CHECKING:
@@ -45,12 +47,13 @@ Make = Callable[[], tuple[nn.Module, Tensor]]
 def tried(method: "type[PeftMethod]") -> dict[str, Any]:
     """What a method supports, on this machine.
 
-        modules     the types of layers that it adapts; ``model`` for a method that chooses by itself
-        quantised   the weight formats of bitsandbytes that it adapts
-        merge       whether it can be merged into the base weights
-        tasks       the tasks of models that it is for, where it is not for any
-        needs       the settings without a default that does anything
-        refuses     why it could not be tried
+    modules     the types of layers that it adapts; ``model`` for a method that chooses by itself
+    quantised   the weight formats of bitsandbytes that it adapts
+    merge       whether it can be merged into the base weights
+    tasks       the tasks of models that it is for, where it is not for any
+    needs       the settings without a default that does anything
+    lacks       fields of peft's configuration that are no settings here
+    refuses     why it could not be tried
     """
     examples = {name: value for name, value in EXAMPLES.items() if name in method.own_settings}
     makes = {"model": _language_model} if _chooses(method) else LAYERS
@@ -66,7 +69,8 @@ def tried(method: "type[PeftMethod]") -> dict[str, Any]:
             found["quantised"] = [name for name, each in QUANTISED.items() if not _refusal(method, each, examples)]
         if issubclass(method.config_class, PromptLearningConfig):
             found["tasks"] = [task for task in tasks() if _is_for(method, examples, task)]
-    return found | ({"needs": needs} if needs else {})
+    lacks = sorted(LACKING.keys() & {field.name for field in dataclasses.fields(method.config_class)})
+    return found | ({"needs": needs} if needs else {}) | ({"lacks": lacks} if lacks else {})
 
 
 def _refusal(method: "type[PeftMethod]", make: Make, settings: Mapping[str, Any], *, merge: bool = False) -> str:
@@ -97,7 +101,7 @@ def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _is_for(method: "type[PeftMethod]", settings: Mapping[str, Any], task: str) -> bool:
     try:
-        method(**settings, task_type=task).trial_configuration()
+        method.from_dict({**settings, "task_type": task}).trial_configuration()
     except InarchError:
         return False
     return True
@@ -130,9 +134,7 @@ LAYERS: Mapping[str, Make] = {
 }
 QUANTISED: Mapping[str, Make] = {
     "4bit": _quantised(lambda: bitsandbytes.nn.Linear4bit(WIDTH, WIDTH), "is_loaded_in_4bit"),
-    "8bit": _quantised(
-        lambda: bitsandbytes.nn.Linear8bitLt(WIDTH, WIDTH, has_fp16_weights=False), "is_loaded_in_8bit"
-    ),
+    "8bit": _quantised(lambda: bitsandbytes.nn.Linear8bitLt(WIDTH, WIDTH, has_fp16_weights=False), "is_loaded_in_8bit"),
 }
 
 

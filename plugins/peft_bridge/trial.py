@@ -7,17 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import inarch
 from inarch import PlanError, Site
 
 from .injection import Injection
-from .library import said
+from .library import own_random, said
 
 PART = "part"
 """Name of the layer in its box."""
 TOLERANCE = 0.1
 """How far outputs on a quantised weight may be from those on the same weight in floating point, relative to the change
-and the outputs. The formats themselves stay below a tenth of this; a weight read as something else is ten times above."""
+and the outputs: the formats stay far below, and a weight that is read as something else is far above."""
 
 
 class Box(nn.Module):
@@ -53,7 +52,8 @@ def require_right_on_quantised(
     types = {type(place.module): place for place in places if _is_quantised(place.module)}
     for kind, place in types.items():
         dtype = next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-        reason = _wrong(copy.deepcopy(place.module), place.in_features, dtype, model, configure)
+        with own_random(model):
+            reason = _wrong(copy.deepcopy(place.module), place.in_features, dtype, model, configure)
         if reason:
             raise PlanError(
                 f"{method} cannot be attached to {place.name}, a quantised {kind.__name__}: {reason}. Load the model "
@@ -66,9 +66,7 @@ def _is_quantised(module: nn.Module) -> bool:
     return weight is not None and not weight.is_floating_point()
 
 
-def _wrong(
-    layer: nn.Module, features: int, dtype: torch.dtype, origin: nn.Module, configure: Callable[[], Any]
-) -> str:
+def _wrong(layer: nn.Module, features: int, dtype: torch.dtype, origin: nn.Module, configure: Callable[[], Any]) -> str:
     """What is wrong with the adapted ``layer``, held against its adapted twin; empty if nothing is."""
     twin = _twin(layer, features, dtype)
     x = torch.randn(2, 3, features, generator=torch.Generator().manual_seed(0)).to(twin.weight.device)
@@ -98,9 +96,8 @@ def _twin(layer: nn.Module, features: int, dtype: torch.dtype) -> nn.Linear:
 
 def _adapted(box: Box, configure: Callable[[], Any], x: Tensor) -> Tensor:
     """The output of the adapted layer, with the same values of its parameters at each call, and gradients for them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        injection = Injection(box.eval(), configure())
+    torch.manual_seed(0)
+    injection = Injection(box.eval(), configure())
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in injection.own_parameters().values():
@@ -108,5 +105,5 @@ def _adapted(box: Box, configure: Callable[[], Any], x: Tensor) -> Tensor:
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator).to(parameter))
     injection.route()
     y: Tensor = box(x)
-    y.float().sum().backward()  # type: ignore[no-untyped-call]
+    y.float().sum().backward()
     return y.detach().float()

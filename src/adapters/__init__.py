@@ -15,7 +15,7 @@ from .output_adapter import OutputAdapter
 from .peft_format import PeftFormat
 from .plan import Plan
 from .prompt_adapter import PromptAdapter
-from .prompt_seam import PromptSeam
+from .prompt_seam import PromptSeam, prompt_length
 from .report import Report
 from .site import AttentionShape, ExpertsShape, Site
 from .site_adapter import SiteAdapter, WeightDelta
@@ -50,4 +50,5 @@ __all__ = [
     "WeightDelta",
     "anatomy",
     "matches_name",
+    "prompt_length",
 ]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..errors import CheckpointKeyError, ConfigError, DetachedError, shortened
 from .attachments import Attachments, attachments, close_attachments, open_attachments
 from .checkpoint import STEPS, Description, Origin, describe, read_checkpoint, write_checkpoint
-from .lifecycle import Clock, follow, has_lifecycle, unfollow, unwatch, watch
+from .clock import Clock
+from .lifecycle import follow, has_lifecycle, unfollow, unwatch, watch
 from .method import Method
 from .overlay import Trained
 from .peft_format import trained_prefix
@@ -217,7 +218,7 @@ class Adapter:
             tensor.copy_(tensors[key])
         if self.clock is not None:
             self.clock.steps = int(mine[STEPS])
-            self.clock.note(self)
+            self.clock.restart()
 
     def restore_from(self, folder: str | Path) -> None:
         """Write a checkpoint of this adapter's own back into it, also one from before its method changed its ranks.
@@ -303,7 +304,7 @@ class Adapter:
         if self.clock is not None:
             follow(self)
             watch(model)
-            self.clock.note(self)
+            self.clock.restart()
 
     def _put_in(self) -> None:
         for site in self.sites:

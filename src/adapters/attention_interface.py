@@ -7,7 +7,7 @@ touched, and every implementation that transformers offers or a user registers i
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .attention_adapter import AttentionAdapter
-from .attention_prefix import KEY, Prefix, causal_mask, is_open, prefix_of, unused
+from .attention_prefix import KEY, Prefix, is_open, own_mask, prefix_of, unused
 from .slot import SLOT, Slot
 
 _present: WeakSet[AttentionAdapter] = WeakSet()
@@ -60,15 +60,16 @@ def looks_up(module: nn.Module) -> bool:
 
 
 def require_served(module: nn.Module, args: Any, output: Any) -> None:
-    """The hook after such a module; ``output`` is ``None`` where the forward pass has failed.
+    """The hook after such a module.
 
     Raises:
         ModelError: Its adapters took no part.
     """
     slot: Any = module._modules[SLOT]
-    if slot in _served.slots:
-        _served.slots.remove(slot)
-    elif output is not None and is_open(slot):
+    slots = _served.slots
+    if slots and slot in slots:
+        slots.remove(slot)
+    elif is_open(slot):
         raise unused(slot)
 
 
@@ -95,10 +96,7 @@ def _attend(
     if slot not in _served.slots:
         _served.slots.append(slot)
     _refuse(prefix, implementation, attention_mask, query, kwargs)
-    if attention_mask is not None:
-        attention_mask = prefix.mask(attention_mask)
-    elif _is_causal_by_itself(implementation, module, kwargs) and query.shape[2] > 1:
-        attention_mask = causal_mask(prefix, query, key)
+    attention_mask = _mask(prefix, implementation, module, query, key, attention_mask, kwargs)
     if kwargs.get("position_bias") is not None:
         kwargs["position_bias"] = nn.functional.pad(kwargs["position_bias"], (prefix.length, 0))
     longer_key = torch.cat([prefix.keys_like(key), key], dim=2)
@@ -107,12 +105,28 @@ def _attend(
     return output, None if weights is None else weights[..., prefix.length :]
 
 
-def _is_causal_by_itself(implementation: str, module: nn.Module, kwargs: dict[str, Any]) -> bool:
-    """Whether the function would be causal without a mask; eager functions never are, and flash aligns to the end."""
-    if "eager" in implementation or "flash" in implementation:
-        return False
+def _mask(
+    prefix: Prefix,
+    implementation: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    kwargs: Mapping[str, Any],
+) -> Tensor | None:
+    """The mask with the prefix; where there was none, one only if it is needed, in the form that the function takes."""
+    if mask is not None:
+        return prefix.mask(mask, key.shape[0])
+    by_itself = "eager" in implementation or "flash" in implementation  # never causal, or aligned to the last key
+    if by_itself and prefix.hidden is None:
+        return None
+    if "flash" in implementation:
+        return prefix.mask(torch.ones(key.shape[0], key.shape[2], dtype=torch.long, device=key.device), key.shape[0])
+    if "eager" in implementation:
+        return prefix.mask(query.new_zeros(1, 1, query.shape[2], key.shape[2]), key.shape[0])
     causal = kwargs.get("is_causal")
-    return bool(getattr(module, "is_causal", True) if causal is None else causal)
+    causal = bool(getattr(module, "is_causal", True) if causal is None else causal) and query.shape[2] > 1
+    return own_mask(prefix, query, key, is_causal=causal) if causal or prefix.hidden is not None else None
 
 
 _OF_POSITIONS = ("cache", "indices", "block_indices")

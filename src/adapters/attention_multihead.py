@@ -31,9 +31,10 @@ def attend(
     given["static_v"] = torch.cat([first_values, _apart(own_value, rows, size)], dim=1)
     longer = (0, 0) * (key.dim() - 1) + (prefix.length, 0)
     given["key"], given["value"] = functional.pad(key, longer), functional.pad(value, longer)
-    for name in ("attn_mask", "key_padding_mask"):  # true and -inf hide a key
-        if given.get(name) is not None:
-            given[name] = functional.pad(given[name], (prefix.length, 0))
+    mask = given.get("attn_mask")
+    given["attn_mask"] = None if mask is None else functional.pad(mask, (prefix.length, 0))  # true and -inf hide a key
+    dtype = torch.bool if mask is None else mask.dtype
+    given["key_padding_mask"] = _padding(prefix, given.get("key_padding_mask"), key, dtype)
     given["is_causal"] = False  # a hint that the mask tells the same
     output, weights = func(**given)
     return output, None if weights is None else weights[..., prefix.length :]
@@ -48,6 +49,17 @@ def _projected(given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     _, bias_of_keys, bias_of_values = (None, None, None) if bias is None else bias.chunk(3)
     key = functional.linear(given["key"], of_keys, bias_of_keys)
     return key, functional.linear(given["value"], of_values, bias_of_values)
+
+
+def _padding(prefix: Prefix, padding: Tensor | None, key: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The mask of padded keys, shape (batch, length + positions) or without a batch; a new one of ``dtype``."""
+    if prefix.hidden is None:
+        return None if padding is None else functional.pad(padding, (prefix.length, 0))
+    shape = (key.shape[1], key.shape[0]) if key.dim() == 3 else (key.shape[0],)
+    own = torch.zeros(shape, dtype=dtype, device=key.device) if padding is None else padding
+    hidden = prefix.hidden if key.dim() == 3 else prefix.hidden[0]
+    first = hidden if own.dtype == torch.bool else own.new_zeros(hidden.shape).masked_fill(hidden, -torch.inf)
+    return torch.cat([first, own], dim=-1)
 
 
 def _apart(projected: Tensor, rows: torch.Size, size: int) -> Tensor:

@@ -12,7 +12,14 @@ from .part_code import part_code
 from .site import AttentionShape
 
 _WORDS = frozenset(
-    {"ALL_ATTENTION_FUNCTIONS", "scaled_dot_product_attention", "multi_head_attention_forward", "softmax"}
+    {
+        "ALL_ATTENTION_FUNCTIONS",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "softmax",
+        "Softmax",
+        "XSoftmax",
+    }
 )
 """What the code of a module that computes attention speaks of; some that do not, such as routers, do so too."""
 

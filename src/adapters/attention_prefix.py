@@ -37,11 +37,11 @@ class Prefix:
 
     def keys_like(self, key: Tensor) -> Tensor:
         """The keys in the layout of ``key``, shape (..., positions, head size): (..., length, head size)."""
-        return self.keys_in(key.shape[:-2], key.shape[-1]).to(key.dtype)
+        return _cast(self.keys_in(key.shape[:-2], key.shape[-1]), key)
 
     def values_like(self, value: Tensor) -> Tensor:
         """The values in the layout of ``value``, as ``keys_like``."""
-        return self.values_in(value.shape[:-2], value.shape[-1]).to(value.dtype)
+        return _cast(self.values_in(value.shape[:-2], value.shape[-1]), value)
 
     def keys_in(self, axes: torch.Size, size: int) -> Tensor:
         """The keys as (``*axes``, length, ``size``); the axes are batch and heads, together or apart."""
@@ -51,20 +51,20 @@ class Prefix:
         """The values as (``*axes``, length, ``size``)."""
         return self._laid_out(self.values, axes, size, "values")
 
-    def mask(self, mask: Tensor) -> Tensor:
+    def mask(self, mask: Tensor, batch: int) -> Tensor:
         """An attention mask with the prefix on its left: ``True`` in a boolean one, 0 in an additive, 1 in a counting.
 
         Args:
             mask: Shape (batch, ..., queries, keys), or (batch, keys); an axis may be 1.
+            batch: Size of the first axis of the keys.
         """
         shown = True if mask.dtype == torch.bool else 0.0 if mask.is_floating_point() else 1
         if self.hidden is None:
             return functional.pad(mask, (self.length, 0), value=shown)
-        rows = max(mask.shape[0], len(self.hidden))
-        left = mask.new_full((rows, *mask.shape[1:-1], self.length), shown)
+        left = mask.new_full((batch, *mask.shape[1:-1], self.length), shown)
         unseen = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
         left = left.masked_fill(self._hidden_in(left.shape[:-1]), unseen)
-        return torch.cat([left, mask.expand(rows, *mask.shape[1:])], dim=-1)
+        return torch.cat([left, mask.expand(batch, *mask.shape[1:])], dim=-1)
 
     def hide(self, scores: Tensor) -> Tensor:
         """Scores of the prefix, shape (batch, ..., length), with those of hidden keys at their least."""
@@ -81,6 +81,8 @@ class Prefix:
         """Heads that the model repeats for grouped queries are repeated here too."""
         rows, length, features = prefix.shape
         heads, rest = divmod(features, size)
+        if rows == 1 and len(axes) == 2 and axes[1] == heads and not rest:  # nearly always, so it is kept short
+            return prefix.view(length, heads, size).transpose(0, 1).expand(*axes, length, size)
         place = None if rest else _axis_of_heads(axes, heads)
         if place is None:
             raise ModelError(
@@ -114,16 +116,20 @@ def prefix_of(slot: Slot) -> Prefix | None:
 
 def is_open(slot: Slot) -> bool:
     """Whether an adapter is on."""
-    return any(switch.on for switch in slot.switches[KEY].values())
+    for switch in slot.switches[KEY].values():  # noqa: SIM110 - in each forward pass, and this takes half the time
+        if switch.on:
+            return True
+    return False
 
 
-def causal_mask(prefix: Prefix, query: Tensor, key: Tensor, *, is_causal: bool = True) -> Tensor:
-    """What ``is_causal`` means to ``scaled_dot_product_attention``, with a prefix before it that every query sees.
+def own_mask(prefix: Prefix, query: Tensor, key: Tensor, *, is_causal: bool) -> Tensor:
+    """The mask of an attention without one, with the prefix on its left; causal as ``scaled_dot_product_attention`` is.
 
-    Boolean, of as many axes as ``key``: shape (1, ..., queries, length + keys).
+    Boolean, of as many axes as ``key``: shape (1 or batch, ..., queries, length + keys).
     """
     seen = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
-    return prefix.mask((seen.tril() if is_causal else seen).view(*[1] * (key.dim() - 2), *seen.shape))
+    seen = seen.tril() if is_causal else seen
+    return prefix.mask(seen.view(*[1] * (key.dim() - 2), *seen.shape), key.shape[0])
 
 
 def unused(slot: Slot) -> ModelError:
@@ -134,6 +140,10 @@ def unused(slot: Slot) -> ModelError:
         "neither called the attention function that transformers has registered, nor was it one softmax between two "
         "products. Leave it out of the targets, or choose another attention implementation for the model."
     )
+
+
+def _cast(prefix: Tensor, like: Tensor) -> Tensor:
+    return prefix if prefix.dtype == like.dtype else prefix.to(like.dtype)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -56,7 +56,7 @@ class AttentionSeam(Seam):
     def open(self, site: Site) -> None:
         """Register the hooks."""
         if looks_up(site.module):
-            site.module.register_forward_hook(require_served, always_call=True)
+            site.module.register_forward_hook(require_served)
         else:
             site.module.register_forward_pre_hook(start_watching)
             site.module.register_forward_hook(stop_watching, always_call=True)

@@ -16,9 +16,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
 from .attention_multihead import attend
-from .attention_prefix import Prefix, causal_mask, is_open, prefix_of, unused
+from .attention_prefix import Prefix, own_mask, prefix_of, unused
 from .attention_product import Einsum, Matmul, Product
-from .slot import SLOT
+from .slot import SLOT, Slot
 
 Call = Callable[..., Any]
 Args = tuple[Any, ...]
@@ -44,12 +44,14 @@ class AttentionWatch(TorchFunctionMode):
     """Follows the scores inside one forward pass of one attention.
 
     Attributes:
+        slot: The slot of the attention.
         used: Whether the prefix has come into an output.
         lost: Whether there is attention besides that the prefix has not come into, or that is no softmax attention.
     """
 
-    def __init__(self, prefix: Prefix) -> None:
+    def __init__(self, slot: Slot, prefix: Prefix) -> None:
         super().__init__()
+        self.slot = slot
         self.used = False
         self.lost = False
         self._prefix = prefix
@@ -112,8 +114,10 @@ class AttentionWatch(TorchFunctionMode):
         result = func(*args, **kwargs)
         keys = followed.tensor.shape[-1] if followed is not None else 0
         if followed is not None and isinstance(result, Tensor) and result.shape[-1:] == (keys,):
-            others = (item for item in (*args, *kwargs.values()) if isinstance(item, Tensor))
-            if any(_has_axis(other, keys, func) for other in others if other is not followed.tensor):
+            others = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
+            others = [other for other in others if other is not followed.tensor and other.dim() > 0]
+            self.lost |= followed.are_shares and func in _DIVIDING and bool(others)  # shares of the own keys anew
+            if any(_has_axis(other, keys, func) for other in others):
                 self._follow(followed, result, followed.prefix)
             else:
                 at = next(place for place, item in enumerate(args) if item is followed.tensor)
@@ -150,9 +154,10 @@ class AttentionWatch(TorchFunctionMode):
     ) -> Tensor:
         prefix = self._prefix
         if attn_mask is not None:
-            attn_mask = prefix.mask(attn_mask)
+            more = [1] * (key.dim() - attn_mask.dim())
+            attn_mask = prefix.mask(attn_mask.view(*more, *attn_mask.shape), key.shape[0])
         elif is_causal or prefix.hidden is not None:
-            attn_mask = causal_mask(prefix, query, key, is_causal=is_causal)
+            attn_mask = own_mask(prefix, query, key, is_causal=is_causal)
         self.used = True
         key = torch.cat([prefix.keys_like(key), key], dim=-2)
         value = torch.cat([prefix.values_like(value), value], dim=-2)
@@ -181,7 +186,7 @@ def start_watching(module: nn.Module, args: Any) -> None:
     slot: Any = module._modules[SLOT]
     prefix = prefix_of(slot)
     if prefix is not None:
-        AttentionWatch(prefix).__enter__()
+        AttentionWatch(slot, prefix).__enter__()
 
 
 def stop_watching(module: nn.Module, args: Any, output: Any) -> None:
@@ -191,8 +196,8 @@ def stop_watching(module: nn.Module, args: Any, output: Any) -> None:
         ModelError: Its adapters took no part.
     """
     slot: Any = module._modules[SLOT]
-    if is_open(slot):
-        watch: Any = _get_current_function_mode()
+    watch = _get_current_function_mode()
+    if isinstance(watch, AttentionWatch) and watch.slot is slot:
         watch.__exit__(None, None, None)
         if output is not None and (watch.lost or not watch.used):
             raise unused(slot)
@@ -207,7 +212,7 @@ def _product_of(func: Call, args: Args, kwargs: Kwargs) -> Product | None:
 
 def _has_axis(other: Tensor, keys: int, func: Call) -> bool:
     """Whether ``other`` differs from key to key; of a single key, only what is added can tell."""
-    return other.dim() > 0 and other.shape[-1] == keys and (keys > 1 or func in _ADDING)
+    return other.shape[-1] == keys and (keys > 1 or func in _ADDING)
 
 
 def _keeps_last(func: Call, args: Args, axes: int) -> bool:
@@ -223,6 +228,7 @@ def _functions(names: str, *owners: Any) -> frozenset[Call]:
 
 _PERMUTE = _functions("permute", torch, Tensor)
 _ADDING = _functions("add add_ __add__ __radd__ __iadd__ masked_fill masked_fill_ where maximum minimum", torch, Tensor)
+_DIVIDING = _functions("div div_ __truediv__ __itruediv__ divide true_divide", torch, Tensor)
 _STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
     **dict.fromkeys(_functions("matmul bmm __matmul__ baddbmm einsum", torch, Tensor), AttentionWatch.product),
     **dict.fromkeys(_functions("softmax", torch, Tensor, functional), AttentionWatch.softmax),
@@ -230,10 +236,10 @@ _STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
     functional.multi_head_attention_forward: AttentionWatch.multihead,
     **dict.fromkeys(
         _ADDING
+        | _DIVIDING
         | _functions(
-            "sub sub_ __sub__ __isub__ subtract mul mul_ __mul__ __rmul__ __imul__ multiply div div_ __truediv__ "
-            "__itruediv__ divide true_divide tanh clamp clamp_ clip max nan_to_num dropout to type float half bfloat16 "
-            "double type_as contiguous clone",
+            "sub sub_ __sub__ __isub__ subtract mul mul_ __mul__ __rmul__ __imul__ multiply tanh clamp clamp_ clip max "
+            "nan_to_num dropout to type float half bfloat16 double type_as contiguous clone",
             torch,
             Tensor,
             functional,

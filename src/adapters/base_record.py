@@ -11,8 +11,8 @@ from torch import nn
 from ..errors import WrongBaseError
 from ..quant import weight_format
 from .anatomy import Anatomy, anatomy
-from .part import Part, base_parameters
 from .attachments import attachments
+from .part import Part, base_parameters
 
 SAMPLED_PARAMETERS = 16
 SAMPLED_VALUES = 4

@@ -40,10 +40,6 @@ class Clock:
         self._forwards = 0
         self._sample: Tensor | None = None
 
-    def note(self, adapter: object) -> None:
-        """Forget the optimizers."""
-        self.restart()
-
     def begins(self, optimizer: Optimizer) -> bool:
         """Whether a step begins here, rather than within the step of an optimizer around this one."""
         outermost = self._running is None or self._running() is None

@@ -9,7 +9,6 @@ from torch import nn
 from .anatomy import Anatomy
 from .part import Part, base_parameters
 
-
 _APART = frozenset({"head", "embedding", "norm"})
 
 

@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from ..errors import TrainingError
 from .attachments import attachments
-from .clock import Clock as Clock
+from .clock import Clock
 from .method import Method
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from .method import Method
 from .part import Part, base_parameters
 from .peft_format import tensor_name
 from .report import Report
+from .seam import seam_of
 from .site import Site
 from .site_adapter import SiteAdapter
 from .targets import matching_parts
@@ -45,11 +46,13 @@ class Plan:
         Raises:
             ConfigError: The method's settings do not fit a site.
             InvalidPluginError: The method built something that is no adapter.
+            PlanError: A site leaves no way in for what the method built.
         """
         by_name = {site.name: site for site in self.sites}
         adapters = self.method.build_all(self.sites)
         for name, adapter in adapters.items():
             _require_adapter(self.method, name, adapter, by_name)
+            seam_of(adapter).require(by_name[name])
             _place(adapter, by_name[name])
         return adapters
 
@@ -173,7 +176,10 @@ def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Se
 
 def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
     """The site at one part of a model."""
-    tensor = next(part.module.parameters())
+    own = (parameter for parameter in part.module._parameters.values() if parameter is not None)
+    tensor = next(own, None)  # Module.parameters looks at everything below, and takes 10 us
+    if tensor is None:
+        tensor = next(part.module.parameters())
     in_features, out_features = part.features
     return Site(
         name=part.name,

@@ -21,7 +21,8 @@ class Report:
             themselves.
         reached: Number of adapted modules by role.
         unreached: The modules whose matrices are neither; the parameters, where they lie in no known kind of module.
-        unheard: Linear maps and convolutions of the backbone that no adapter can be put at, since the model goes around them.
+        unheard: Linear maps and convolutions of the backbone that no adapter can be put at, since the model goes around
+            them.
     """
 
     method: str

@@ -22,6 +22,13 @@ class Seam(ABC):
     weighs: bool = True
     routes: bool = False
 
+    def require(self, site: Site) -> None:  # noqa: B027 - most seams are open at any site
+        """Refuse a site that is known to leave no way in.
+
+        Raises:
+            PlanError: Why, and what to do instead.
+        """
+
     def insert(self, site: Site, name: str, adapter: SiteAdapter, switch: Switch) -> None:
         """Let ``adapter`` take part at ``site`` while ``switch`` is on."""
         slot = open_slot(site.module)

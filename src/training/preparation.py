@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..adapters import prompt_length
 from ..api import attach, method
 from ..errors import ConfigError
 from ..registry import registry
@@ -67,9 +68,9 @@ def prepare(config: RunConfig) -> Preparation:
     set_seed(config.seed)  # before the new weights of the head and of the adapter are drawn
     tokenizer = load_tokenizer(config.model)
     pretrained = load_model(task, config, tokenizer)
-    limit = max_length(config, pretrained, tokenizer)
     chosen = chosen.for_steps(optimizer_steps(arguments, len(splits.train)))
     adapter = attach(pretrained.model, chosen, train=pretrained.fresh_backbone)
+    limit = max_length(config, pretrained, tokenizer)
     return Preparation(
         config=config.model_copy(update={"method": _filled_in(config, chosen.to_dict())}),
         arguments=arguments,
@@ -101,12 +102,12 @@ def load_model(task: Task, config: RunConfig, tokenizer: Any) -> Pretrained:
 
 
 def max_length(config: RunConfig, pretrained: Pretrained, tokenizer: Any) -> int:
-    """The most tokens of an example: the config's, or the model's limit.
+    """The most tokens of an example: the config's, or the model's limit less what a prompt takes.
 
     Raises:
         ConfigError: The config asks for more than the model can take.
     """
-    limit = token_limit(pretrained.model, tokenizer)
+    limit = token_limit(pretrained.model, tokenizer) - prompt_length(pretrained.model)
     wanted = config.data.max_length
     if wanted is not None and wanted > limit:
         raise ConfigError(f"data.max_length is {wanted}: {config.model} takes at most {limit} tokens. Lower it.")

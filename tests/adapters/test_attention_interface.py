@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
 from transformers.modeling_utils import AttentionInterface
 
-from attentions import EXACT, INTERFACE, attach, precise, road, text  # noqa: F401 - a fixture
 from inarch import ModelError
 
+from attentions import EXACT, INTERFACE, attach, precise, road, text  # noqa: F401 - a fixture
 from families import FAMILIES, logits
 
 

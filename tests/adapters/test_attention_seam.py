@@ -17,10 +17,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 from transformers.modeling_utils import AttentionInterface
 
 import inarch
-from attentions import EXACT, LENGTH, Given, attach, inserted, precise, road, text  # noqa: F401 - a fixture
 from inarch import PlanError
 from inarch_plugins.prefix import PrefixTuning
 
+from attentions import EXACT, LENGTH, Given, attach, inserted, precise, road, text  # noqa: F401 - a fixture
 from families import FAMILIES, Family, assert_same, double, logits, snapshot
 
 UNTOUCHED = AttentionInterface.__dict__["get_interface"]

@@ -7,101 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attentions import EXACT, inserted
 from inarch import ModelError
+from own_attentions import WAYS, Own, heads, in_float32
 
-
-def heads(x: Tensor) -> Tensor:
-    return x.unflatten(-1, (2, 4)).transpose(1, 2)
-
-
-def _matmul(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    scores = torch.matmul(heads(q), heads(k).transpose(-1, -2)) / 2
-    probabilities = nn.functional.softmax(scores.float() + mask, dim=-1).type_as(v)
-    return (nn.functional.dropout(probabilities, 0.0) @ heads(v)).transpose(1, 2).flatten(2)
-
-
-def _scaled_before(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    scores = (heads(q) / 2) @ heads(k).mT
-    scores = scores.masked_fill(mask < 0, torch.finfo(scores.dtype).min)
-    return (scores.softmax(-1) @ heads(v)).transpose(1, 2).flatten(2)
-
-
-def _in_place(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    scores = heads(q) @ heads(k).mT
-    scores /= 2
-    scores += mask
-    return (torch.softmax(scores, dim=3).contiguous() @ heads(v)).permute(0, 2, 1, 3).flatten(2)
-
-
-def _batches_of_heads(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    flat = [heads(x).reshape(-1, x.shape[1], 4) for x in (q, k, v)]
-    bias = torch.zeros(1, 1, k.shape[1], dtype=q.dtype)
-    scores = bias.expand(flat[0].shape[0], q.shape[1], -1).baddbmm(batch1=flat[0], batch2=flat[1].mT, alpha=0.5)
-    probabilities = nn.functional.softmax(scores.view(-1, 2, *scores.shape[1:]) + mask, dim=-1)
-    output = torch.bmm(probabilities.view(scores.shape), flat[2])
-    return output.view(-1, 2, q.shape[1], 4).transpose(1, 2).flatten(2)
-
-
-def _einsum(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    q, k, v = (x.unflatten(-1, (2, 4)).transpose(0, 1) for x in (q, k, v))  # positions first
-    scores = torch.einsum("ibnd,jbnd->bnij", q, k) * torch.full((), 0.5)
-    scores = torch.max(scores + mask, torch.tensor(torch.finfo(scores.dtype).min))
-    return torch.einsum("bnij,jbnd->ibnd", scores.softmax(dim=3), v).transpose(0, 1).flatten(2)
-
-
-def _einsum_of_lists(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    q, k, v = (x.unflatten(-1, (2, 4)) for x in (q, k, v))
-    scores = torch.einsum("...qhd,...khd->...hqk", [q, k]) / 2
-    return torch.einsum("...hqk,...khd->...qhd", [(scores + mask).softmax(-1), v]).flatten(2)
-
-
-def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    causal = bool((mask < 0).any())
-    output = nn.functional.scaled_dot_product_attention(heads(q), heads(k), heads(v), is_causal=causal)
-    return output.transpose(1, 2).flatten(2)
-
-
-def _fused_with_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    output = nn.functional.scaled_dot_product_attention(heads(q), heads(k), heads(v), attn_mask=mask == 0)
-    return output.transpose(1, 2).flatten(2)
-
-
-def _multihead(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    one = torch.eye(8, dtype=q.dtype)
-    last = [x.transpose(0, 1) for x in (q, k, v)]
-    rest = (None, None, None, False, 0.0, one, None)
-    output, _ = nn.functional.multi_head_attention_forward(
-        *last, 8, 2, torch.cat([one] * 3), *rest, attn_mask=mask[0, 0], need_weights=False
-    )
-    return output.transpose(0, 1)
-
-
-WAYS = [
-    _matmul,
-    _scaled_before,
-    _in_place,
-    _batches_of_heads,
-    _einsum,
-    _einsum_of_lists,
-    _fused,
-    _fused_with_mask,
-    _multihead,
-]
-
-
-class Own(nn.Module):
-    """An attention of two heads of four features that computes by itself."""
-
-    def __init__(self, way: Callable[..., Any]) -> None:
-        super().__init__()
-        torch.manual_seed(2)
-        self.q, self.k, self.v = (nn.Linear(8, 8) for _ in range(3))
-        self.way = way
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        result: Tensor = self.way(self.q(x), self.k(x), self.v(x), mask)
-        return result
+from attentions import EXACT, inserted
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -112,12 +21,12 @@ def test_own_attention_equals_attention_written_out(way: Callable[..., Any], cau
     x = torch.randn(3, 5, 8, dtype=torch.float64)
     mask = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
     if causal:
-        mask.masked_fill_(torch.ones(5, 5).triu(1).bool(), -torch.inf if way is not _einsum else -1e300)
+        mask.masked_fill_(torch.ones(5, 5).triu(1).bool(), -1e300)
     q, k, v = heads(module.q(x)), heads(module.k(x)), heads(module.v(x))
     keys, values = (heads(tensor.expand(3, -1, -1)) for tensor in adapter())
     shares = torch.cat([q @ keys.mT / 2, q @ k.mT / 2 + mask], dim=-1).softmax(-1)
     expected = (shares @ torch.cat([values, v], dim=2)).transpose(1, 2).flatten(2)
-    exact = {"rtol": 1e-5, "atol": 1e-5} if way is _matmul else EXACT  # its softmax is in float32
+    exact = {"rtol": 1e-5, "atol": 1e-5} if in_float32(way) else EXACT  # its softmax is in float32
     torch.testing.assert_close(module(x, mask), expected, **exact)
     (gradient,) = torch.autograd.grad(module(x, mask).square().sum(), adapter.keys)
     (wanted,) = torch.autograd.grad(expected.square().sum(), adapter.keys)
@@ -138,7 +47,13 @@ def _nystrom(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 def _partly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     scores = torch.cat([heads(q) @ heads(k)[:, :, :2].mT, heads(q) @ heads(k)[:, :, 2:].mT], dim=-1)
-    return _matmul(q, k, v, mask) + (scores.softmax(-1) @ heads(v)).transpose(1, 2).flatten(2)
+    mixed: Tensor = WAYS[0](q, k, v, mask)
+    return mixed + (scores.softmax(-1) @ heads(v)).transpose(1, 2).flatten(2)
+
+
+def _renormalised(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    shares = (heads(q) @ heads(k).mT).softmax(-1)
+    return (shares / shares.sum(-1, keepdim=True) @ heads(v)).transpose(1, 2).flatten(2)
 
 
 def _own_softmax(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -162,7 +77,7 @@ class OwnSoftmax(torch.autograd.Function):
         return torch._softmax_backward_data(gradient, result, -1, result.dtype)
 
 
-@pytest.mark.parametrize("way", [_none, _nystrom, _partly, _own_softmax])
+@pytest.mark.parametrize("way", [_none, _nystrom, _partly, _renormalised, _own_softmax])
 def test_attention_that_it_cannot_come_into_is_refused_aloud(way: Callable[..., Any]) -> None:
     module = Own(way)
     inserted(module)
@@ -172,8 +87,21 @@ def test_attention_that_it_cannot_come_into_is_refused_aloud(way: Callable[..., 
 
 
 def test_features_that_do_not_fit_are_refused_aloud() -> None:
-    module = Own(_matmul)
+    module = Own(WAYS[0])
     inserted(module, key_features=10)
     with pytest.raises(ModelError, match=r"keys of the shape \(3, 2, 'positions', 4\).*has 10 features"):
+        module(torch.randn(3, 5, 8), torch.zeros(1, 1, 5, 5))
+    assert torch._C._len_torch_function_stack() == 0
+
+
+def test_a_hook_that_fails_before_it_leaves_other_modes_alone() -> None:
+    module = Own(WAYS[0])
+
+    def fail(module: nn.Module, args: Any) -> None:
+        raise RuntimeError("before")
+
+    module.register_forward_pre_hook(fail)
+    inserted(module)
+    with torch.device("cpu"), pytest.raises(RuntimeError, match="before"):
         module(torch.randn(3, 5, 8), torch.zeros(1, 1, 5, 5))
     assert torch._C._len_torch_function_stack() == 0

@@ -260,6 +260,33 @@ def test_names_and_parameters_stay_those_of_the_model() -> None:
     assert not torch.equal(swapped, answer(model))  # the weight that is read is the one the module holds
 
 
+class Forms(nn.Module):
+    """Experts whose weights are brought into other forms before they are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_experts = 2
+        self.up_proj = nn.Parameter(torch.randn(2, 6, 4))
+        self.down_proj = nn.Parameter(torch.randn(2, 4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_one = torch.stack([(x @ self.up_proj[i].T).relu() @ self.down_proj.transpose(1, 2)[i] for i in range(2)])
+        at_once = torch.matmul(torch.matmul(x, self.up_proj.mT).relu(), self.down_proj.to(x.dtype).mT.contiguous())
+        gathered = torch.bmm(self.up_proj[torch.tensor([1, 0, 1])].float(), x.unsqueeze(-1)).squeeze(-1)
+        return by_one.sum(0) + at_once.sum(0) + torch.mm(gathered, self.down_proj[torch.tensor(1)].t())
+
+
+def test_other_forms_of_a_weight_are_adapted_too() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Forms()), torch.randn(3, 4)
+    before = model(x)
+    adapter = attached(model)
+    unmerged = model(x)
+    assert (unmerged - before).abs().max() > 0.1
+    adapter.merge()
+    torch.testing.assert_close(model(x), unmerged, rtol=1e-5, atol=1e-5)
+
+
 class Unusual(nn.Module):
     """Experts that are multiplied in a way nobody has heard of."""
 

@@ -20,7 +20,7 @@ from mixtures import MAKERS, answer, mixture, tokens
 from families import perturb
 
 # peft takes Llama 4's weights for transposed ones, and shared experts for unfused ones.
-IN_PEFT = ["mixtral", "qwen3_moe", "gpt_oss"]
+IN_PEFT = ["mixtral", "qwen3_moe", "gpt_oss", "jetmoe"]
 
 
 def adapted(name: str, implementation: str = "eager", **settings: Any) -> tuple[Any, inarch.Adapter]:
@@ -38,10 +38,9 @@ def fused(adapter: inarch.Adapter) -> list[inarch.Site]:
 def test_the_default_targets_reach_every_expert(name: str) -> None:
     model = mixture(name)
     sites = {site.name: site for site in inarch.plan(model, "lora").sites}
-    experts = [name for name, module in model.named_modules() if hasattr(module, "down_proj") and "." in name]
-    fused = [name for name in experts if isinstance(model.get_submodule(name).down_proj, nn.Parameter)]
-    assert fused
-    assert all(sites[name].experts for name in fused)
+    stacked = {name.rpartition(".")[0] for name, parameter in model.named_parameters() if parameter.dim() == 3}
+    assert stacked
+    assert stacked == {name for name, site in sites.items() if site.experts}
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -24,7 +24,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "adaption_prompt": {"adapter_len": 4, "adapter_layers": 1},
     "c3a": {"block_size": 16},
     "cartridge": TOKENS,
-    "cpt": {"cpt_token_ids": [5, 6, 7], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3]},
+    "cpt": {"cpt_token_ids": [5, 6, 7, 8], "cpt_mask": [1, 1, 1, 1], "cpt_tokens_type_mask": [1, 2, 3, 4]},
     "fourierft": {"n_frequency": 20},
     "gralora": {"r": 4},
     "miss": {"r": 4},
@@ -65,12 +65,14 @@ def one_layer(name: str) -> Family:
 
 
 def batch_of(family: Family, method: str) -> dict[str, Tensor]:
-    """A batch without labels, for a model of peft's own, which asks for the task where there may be several."""
-    batch = {key: value for key, value in family.batch().items() if key != "labels"}
-    if family.name == "t5":
-        batch["decoder_input_ids"] = batch["input_ids"]
+    """A batch that a model of peft's own takes: it asks for the task where there may be several."""
+    batch = family.batch()
     if method in ("poly", "multitask_prompt_tuning"):
         batch["task_ids"] = torch.zeros(2, dtype=torch.long)
+    if method == "adalora":  # peft's loss counts on an adapter in training
+        del batch["labels"]
+        if family.name == "t5":
+            batch["decoder_input_ids"] = batch["input_ids"]
     return batch
 
 
