@@ -1,6 +1,5 @@
 """The arena: every architecture against every method, each architecture in a process of its own."""
 
-import gc
 import signal
 import time
 from collections import deque
@@ -56,15 +55,13 @@ def contest(entry: Entry, methods: Sequence[str]) -> Row:
     try:
         with _limit():
             base = subject(entry.model, entry.batch())
-            parameters = sum(parameter.numel() for parameter in entry.model().parameters())
     except Exception as error:  # whatever transformers raises is the reason
         return Row(entry, unbuilt=one_line(error))
     cells = {}
     for name in methods:
         with _limit():
             cells[name] = run_cell(base, name, CONTENDERS[name])
-        gc.collect()
-    return Row(entry, "", parameters, cells)
+    return Row(entry, "", base.parameters, cells)
 
 
 def run(

@@ -1,5 +1,6 @@
 """The architectures: every model class of transformers' auto mappings, once."""
 
+import copy
 import importlib
 from collections import defaultdict
 from dataclasses import dataclass
@@ -62,9 +63,7 @@ class Entry:
 
     def config(self) -> Any:
         """A tiny config of this architecture."""
-        from inarch_benchmarks.arena.tiny import tiny_config
-
-        return tiny_config(self.config_class, **SETTINGS.get(self.task, {}))
+        return copy.deepcopy(_config(self))  # a model may write to its own
 
     def model(self, seed: int = 0) -> nn.Module:
         """A tiny model with weights drawn from ``seed``, in evaluation mode, in float32 on the CPU."""
@@ -89,6 +88,13 @@ def entries() -> tuple[Entry, ...]:
             name = names if isinstance(names, str) else names[0]  # the others of a tuple are variants for inference
             found[name].append(Entry(task, model_type, name))
     return tuple(sorted((_most_fitting(same) for same in found.values()), key=lambda entry: entry.key))
+
+
+@cache
+def _config(entry: Entry) -> Any:
+    from inarch_benchmarks.arena.tiny import tiny_config
+
+    return tiny_config(entry.config_class, **SETTINGS.get(entry.task, {}))
 
 
 def _most_fitting(same: list[Entry]) -> Entry:

@@ -32,12 +32,14 @@ class Subject:
         batch: A batch with labels.
         base: What the model says to the batch.
         reached: Names of its parameters that the loss depends on.
+        parameters: Number of its parameters.
     """
 
     make: Callable[[], nn.Module]
     batch: Batch
     base: Observation
     reached: frozenset[str]
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def subject(make: Callable[[], nn.Module], batch: Batch) -> Subject:
     _require(observe(make(), batch).equals(base), "the base model is not the same twice")
     names = reached(model, batch)
     _require(bool(names), "the base's loss depends on none of its parameters")
-    return Subject(make, batch, base, names)
+    return Subject(make, batch, base, names, sum(parameter.numel() for parameter in model.parameters()))
 
 
 def run_cell(subject: Subject, method: str | inarch.Method, contender: Contender) -> Cell:

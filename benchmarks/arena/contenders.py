@@ -23,7 +23,7 @@ STEPS = 2
 
 CONTENDERS: Mapping[str, Contender] = {
     "lora": Contender({"rank": 2}),
-    "adalora": Contender({"initial_rank": 2, "target_rank": 1, "steps": STEPS}),
+    "adalora": Contender({"initial_rank": 2, "target_rank": 1, "steps": 5 * STEPS}),
     "bottleneck": Contender(),
     "prefix": Contender(starts_at_base=False),
     "bitfit": Contender(),

@@ -1,5 +1,6 @@
 """What every process of the arena needs, imported once: the server that they are forked from imports this module."""
 
+import gc
 import os
 import warnings
 
@@ -16,3 +17,4 @@ from inarch_benchmarks.arena import arena, batch, catalogue, cell, tiny  # noqa:
 torch.set_num_threads(1)
 transformers.utils.logging.set_verbosity_error()
 inarch.methods()
+gc.freeze()  # no collection in a process looks through what it shares

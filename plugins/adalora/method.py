@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from inarch import ConfigError, Method, Site, SiteAdapter, Step
+from inarch import ConfigError, Method, Site, SiteAdapter, Step, matches_name
 
 from .importance import kept, measure
 from .peft_format import AdaLoRAInPeft
@@ -107,6 +107,23 @@ class AdaLoRA(Method):
         rank = self.initial_rank if self.rank_pattern is None else self.rank_pattern.get(site.name, self.initial_rank)
         scale = self.alpha / (self.initial_rank + PADDING)
         return kind(site, rank, scale, self.dropout, averages=self.rank_pattern is None)
+
+    def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
+        """The adapters by site name; what a role has found and is smaller than the rank is left out, unless all is."""
+        named = [target for target in self.targets if not target.startswith("@")]
+        chosen = [
+            site
+            for site in sites
+            if self._largest_rank(site) >= self.initial_rank or any(matches_name(site.name, glob) for glob in named)
+        ]
+        return {site.name: self.build(site) for site in chosen or sites}
+
+    def _largest_rank(self, site: Site) -> int:
+        """The most triplets that one site can have; none where adalora cannot adapt it."""
+        if site.kind != "convolution":
+            return min(site.in_features, site.out_features)
+        plain = isinstance(site.module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and site.module.groups == 1
+        return min(ConvolutionTriplets.inputs(site), site.out_features) if plain else 0
 
     def for_steps(self, steps: int) -> Self:
         """This method for a run of ``steps`` optimizer steps."""

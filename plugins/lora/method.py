@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from inarch import Method, Site, SiteAdapter, matches_name
 
@@ -80,13 +80,14 @@ class LoRA(Method):
         if site.experts:
             return self._build_experts(site)
         path = _PATHS[site.kind, self.dora, self.initialisation]
-        kernel = math.prod(site.module._parameters["weight"].shape[2:]) if site.kind == "convolution" else 1  # type: ignore[union-attr]
-        rank = self._fitting_rank(site, site.in_features * kernel, site.out_features)
-        return path(site, rank, self.scale_at(site.name), self.dropout)
+        return path(site, self._fitting_rank(site, *_sizes(site)[0]), self.scale_at(site.name), self.dropout)
 
     def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
-        """The adapters by site name; what a role has found and LoRA cannot adapt is left out, unless that is all."""
-        chosen = [site for site in sites if not self.obstacle(site) or self._names(site)]
+        """The adapters by site name; what a role has found and LoRA cannot adapt is left out, unless that is all.
+
+        Maps that are smaller than the rank are left out likewise, such as the gate of a shared expert, of one output.
+        """
+        chosen = [site for site in sites if self._names(site) or not (self.obstacle(site) or self._is_small(site))]
         return {site.name: self.build(site) for site in chosen or sites}
 
     def obstacle(self, site: Site) -> str:
@@ -134,6 +135,18 @@ class LoRA(Method):
         self.require(rank <= largest, setting, f"{site.name} is {size}, so a rank there is at most {largest}")
         return rank
 
+    def _is_small(self, site: Site) -> bool:
+        return any(self.rank_at(site.name) > min(sizes) for sizes in _sizes(site))
+
     def _names(self, site: Site) -> bool:
         """Whether a target names the site itself, rather than a role of it."""
         return any(not target.startswith("@") and matches_name(site.name, target) for target in self.targets)
+
+
+def _sizes(site: Site) -> list[tuple[int, int]]:
+    """The inputs and outputs of the matrices at a site; of a convolution, with the points of its kernel as inputs."""
+    if site.experts:
+        return list(site.experts.projections.values())
+    weight: Any = site.module._parameters["weight"]
+    kernel = math.prod(weight.shape[2:]) if site.kind == "convolution" else 1
+    return [(site.in_features * kernel, site.out_features)]

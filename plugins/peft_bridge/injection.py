@@ -168,9 +168,8 @@ class Injection:
             if resizes:
                 self.config.rank_pattern = pattern
         written = {_storage(tensor) for tensor in found.values()}
-        trained = {name: p.detach() for name, p in self.own_parameters().items() if p.requires_grad}
-        missed = {name: tensor for name, tensor in trained.items() if _storage(tensor) not in written}
-        return dict(found) | {EXTRA + name: tensor for name, tensor in missed.items()}
+        held = self._beside.state_dict()
+        return dict(found) | {EXTRA + key: held[key] for key in held if _storage(held[key]) not in written}
 
     def _prompt_tensors(self) -> dict[str, Tensor]:
         """Those of peft's file, and those of the encoder where they are more than the embedded prompt."""

@@ -125,7 +125,8 @@ class PeftMethod(Method):
         """What peft can do with it, found by trying."""
         from .support import tried  # here, since only a listing asks
 
-        return tried(cls)
+        assert cls.peft is not None
+        return tried(cls.peft.peft_type)
 
     def _require_task(self, model: Site, values: Mapping[str, Any]) -> None:
         if issubclass(self.config_class, PromptLearningConfig) and values["task_type"] not in tasks():
@@ -175,12 +176,11 @@ def method_of(peft_type: str) -> type[PeftMethod]:
         "peft": PeftFiles(peft_type, name, settings),
     }
     base = ScheduledPeftMethod if hasattr(tuner, "update_and_allocate") else PeftMethod
-    made = dataclasses.make_dataclass(
+    if not targets_modules(config_class):
+        members["accepts"] = ("model",)
+    return dataclasses.make_dataclass(
         _class_name(peft_type), fields, bases=(base,), namespace=members, frozen=True, kw_only=True
     )
-    if not targets_modules(config_class):
-        made.accepts = ("model",)
-    return made
 
 
 def targets_modules(config_class: Any) -> bool:

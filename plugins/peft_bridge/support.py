@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bitsandbytes
 import torch
@@ -18,11 +18,9 @@ import inarch
 from inarch import InarchError
 
 from .library import PromptLearningConfig, tasks
+from .methods import PeftMethod, method_of
 from .settings import LACKING
 from .trial import PART, Box
-
-if TYPE_CHECKING:
-    from .methods import PeftMethod
 
 WIDTH = 256
 """Features of the tiny layers: enough for every default rank and block size of peft's."""
@@ -44,8 +42,8 @@ Make = Callable[[], tuple[nn.Module, Tensor]]
 
 
 @cache
-def tried(method: "type[PeftMethod]") -> dict[str, Any]:
-    """What a method supports, on this machine.
+def tried(peft_type: str) -> dict[str, Any]:
+    """What the method for one of peft's types supports, on this machine.
 
     modules     the types of layers that it adapts; ``model`` for a method that chooses by itself
     quantised   the weight formats of bitsandbytes that it adapts
@@ -55,6 +53,7 @@ def tried(method: "type[PeftMethod]") -> dict[str, Any]:
     lacks       fields of peft's configuration that are no settings here
     refuses     why it could not be tried
     """
+    method = method_of(peft_type)
     examples = {name: value for name, value in EXAMPLES.items() if name in method.own_settings}
     makes = {"model": _language_model} if _chooses(method) else LAYERS
     with _silence():
@@ -73,7 +72,7 @@ def tried(method: "type[PeftMethod]") -> dict[str, Any]:
     return found | ({"needs": needs} if needs else {}) | ({"lacks": lacks} if lacks else {})
 
 
-def _refusal(method: "type[PeftMethod]", make: Make, settings: Mapping[str, Any], *, merge: bool = False) -> str:
+def _refusal(method: type[PeftMethod], make: Make, settings: Mapping[str, Any], *, merge: bool = False) -> str:
     """Why a method cannot train, or be merged, in a tiny model; empty where it can."""
     model, x = make()
     try:
@@ -90,7 +89,7 @@ def _refusal(method: "type[PeftMethod]", make: Make, settings: Mapping[str, Any]
     return "" if any(parameter.grad is not None for parameter in adapter.parameters()) else "nothing is trained"
 
 
-def _chooses(method: "type[PeftMethod]") -> bool:
+def _chooses(method: type[PeftMethod]) -> bool:
     """Whether it chooses its layers by itself, or adapts none."""
     return method().targets == ("@model",)
 
@@ -99,7 +98,7 @@ def _without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {other: value for other, value in settings.items() if other != name}
 
 
-def _is_for(method: "type[PeftMethod]", settings: Mapping[str, Any], task: str) -> bool:
+def _is_for(method: type[PeftMethod], settings: Mapping[str, Any], task: str) -> bool:
     try:
         method.from_dict({**settings, "task_type": task}).trial_configuration()
     except InarchError:

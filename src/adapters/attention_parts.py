@@ -41,6 +41,8 @@ def attention_shape(module: nn.Module, below: Sequence[Part]) -> AttentionShape 
     if keys and values:
         # Two maps may give half of the values each.
         return AttentionShape(keys[0], sum(values) if sum(values) == keys[0] else values[0])
+    if keys and "ALL_ATTENTION_FUNCTIONS" in part_code(type(module)).names:
+        return AttentionShape(keys[0], keys[0])  # its keys are its values
     fused = [part for part in below if {_K, _V} <= part.roles]
     if not fused:
         return None

@@ -24,8 +24,8 @@ class Part:
         attention: Sizes of keys and values, of an attention.
         experts: The projections, of fused experts.
         features_first: Whether the features are axis 1 of its output, of a kind that holds others.
-        unheard: Why adapters at its output or input would never run, such as a model that reads its weight without
-            calling it; empty where they run.
+        unheard: Why no adapter can be put there: the model reads its weight without calling it, so that none would
+            run, or the module computes more than its kind says. Empty where one can.
     """
 
     name: str

@@ -59,7 +59,9 @@ _BY_ROLE = {
         o_proj out_lin o to_out o_b_proj att_proj attention_out post_proj out_vision_proj out_text_proj
         module.projection layers.projection self_attention.experts.output_linear
     """,
-    "mlp.up": _within(_MLP, "linear1 linear_1 linear_fc1 dense1 dense.dense layer_1 intermediate linear_in proj_in")
+    "mlp.up": _within(
+        _MLP, "linear1 linear_1 linear_fc1 dense1 dense.dense layer_1 intermediate linear_in proj_in in_proj"
+    )
     + """
         up_proj fc1 lin1 c_fc fc_in wi wi_1 w3 intermediate.dense intermediate_query.dense layout_intermediate.dense
         intermediate_dense dense_h_to_4h pwconv1 pointwise_conv1 proj_up ffw_layer_1 w_in.w_1 linear_up ffn
@@ -67,7 +69,7 @@ _BY_ROLE = {
     """,
     "mlp.gate": "gate_proj wi_0 w1 proj_up_gate w_in.w_0 feed_forward.receptance",
     "mlp.down": _within(
-        _MLP, "linear2 linear_2 linear_fc2 dense2 layer_2 output linear_out proj_out output_linear c_proj Wo"
+        _MLP, "linear2 linear_2 linear_fc2 dense2 layer_2 output linear_out proj_out out_proj output_linear c_proj Wo"
     )
     + """
         down_proj fc2 lin2 fc_out wo w2 output.dense output_query.dense output_dense dense_4h_to_h ffn_output

@@ -72,9 +72,10 @@ def _measured(folder: RunFolder, tables: Mapping[str, Table]) -> dict[str, Metri
         task.check(table)
     tokenizer = load_tokenizer(config.model)
     pretrained = load_model(task, config, tokenizer)
+    adapter = load(pretrained.model, folder.adapter)
     limit = max_length(config, pretrained, tokenizer)
     trainer = AdapterTrainer(
-        adapter=load(pretrained.model, folder.adapter),
+        adapter=adapter,
         model=pretrained.model,
         args=training_arguments(config, task_type),
         eval_dataset=[],

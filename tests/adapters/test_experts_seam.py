@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import inarch
 from inarch.errors import FormatError, RouteError
-from mixtures import CELLS, IMPLEMENTATIONS, answer, mixture, tokens
 
 from families import assert_same, snapshot
+from mixtures import CELLS, IMPLEMENTATIONS, answer, mixture, tokens
 
 
 class FullRank(inarch.ExpertsAdapter):

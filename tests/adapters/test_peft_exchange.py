@@ -8,6 +8,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import inarch
@@ -126,8 +127,11 @@ def test_options_that_change_the_function_are_not_read_as_lora(option: dict[str,
         lora.peft.method(config, {})
 
 
-def test_other_methods_of_peft_are_named(tmp_path: Path) -> None:
-    adapted = peft_model(FAMILIES["llama"].model(), peft.IA3Config(target_modules=["q_proj"], feedforward_modules=[]))
-    adapted.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(CheckpointError, match="IA3"):
+def test_methods_that_nobody_knows_are_named(tmp_path: Path) -> None:
+    inarch.attach(FAMILIES["llama"].model(), "lora").save(tmp_path / "adapter")
+    tensors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")  # without Inarch's record
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "GRAFT"}))
+    with pytest.raises(CheckpointError, match="GRAFT"):
         inarch.load(FAMILIES["llama"].model(), tmp_path / "adapter")

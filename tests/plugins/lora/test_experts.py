@@ -15,9 +15,9 @@ import inarch
 from inarch.errors import CheckpointError, ConfigError
 from inarch_plugins.lora.grouped_linear import grouped_linear
 from inarch_plugins.lora.peft_format import LoRAInPeft
-from mixtures import MAKERS, answer, mixture, tokens
 
 from families import perturb
+from mixtures import MAKERS, answer, mixture, tokens
 
 # peft takes Llama 4's weights for transposed ones, and shared experts for unfused ones.
 IN_PEFT = ["mixtral", "qwen3_moe", "gpt_oss", "jetmoe"]

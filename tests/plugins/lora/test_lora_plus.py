@@ -5,9 +5,9 @@ import torch
 
 import inarch
 from inarch.errors import ConfigError
-from mixtures import mixture
 
 from families import FAMILIES
+from mixtures import mixture
 
 
 def rates(adapter: inarch.Adapter, learning_rate: float) -> dict[str, float]:

@@ -12,34 +12,19 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import Tensor, nn
 
 import inarch
-from inarch.errors import InarchError
+from inarch.errors import InarchError, MergeError
 
 from .conftest import batch_of, loaded_by_peft, one_layer, small
-from families import FAMILIES, Family, assert_same, logits, snapshot
+from families import FAMILIES, Family, assert_same, logits, perturb, snapshot
 
 METHODS = [str(peft_type.value).lower() for peft_type in PEFT_TYPE_TO_CONFIG_MAPPING]
 
+# fmt: off
 NOT_ON_CONV1D = [
-    "adamss",
-    "beft",
-    "boft",
-    "c3a",
-    "delora",
-    "glora",
-    "hra",
-    "lily",
-    "loha",
-    "lokr",
-    "miss",
-    "oft",
-    "osf",
-    "peanut",
-    "poly",
-    "psoft",
-    "road",
-    "shira",
-    "supertuning",
+    "adamss", "beft", "boft", "c3a", "delora", "glora", "hra", "lily", "loha", "lokr", "miss", "oft", "osf", "peanut",
+    "poly", "psoft", "road", "shira", "supertuning",
 ]
+# fmt: on
 PROMPTS = ["cartridge", "cpt", "multitask_prompt_tuning", "p_tuning", "prefix_tuning", "prompt_tuning"]
 REFUSED: dict[tuple[str, str], str] = (
     {(method, "gpt2"): "Conv1D" for method in NOT_ON_CONV1D}
@@ -54,12 +39,18 @@ CANNOT_COMPUTE = {("shadow", "vit"): "'NoneType' object has no attribute 'dtype'
 """What peft lets in, and fails at in the forward pass."""
 ALONE = {("poly", "vit")}
 """Where peft has no model of its own that would pass the task on."""
+NOT_MERGED = dict.fromkeys([*PROMPTS, "adaption_prompt"], "no change of the base weights") | {
+    "beft": "has no bias",
+    "lily": "not supported for Lily",
+    "poly": "NotImplementedError",
+    "shadow": "cannot be merged into the base model",
+}
+"""What cannot be merged on the Llama family."""
 MOVES = {"cpt"}
 """Methods that project their parameters anew in every forward pass, so that two answers differ by rounding."""
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Sparse invariant checks:UserWarning"
-)  # torch's, at FRoD's first forward
+# torch's, at the first forward pass of FRoD
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
 
 
 @pytest.fixture(params=FAMILIES, scope="module")
@@ -130,12 +121,7 @@ def same(method: str, one: Tensor, other: Tensor) -> None:
 
 
 def test_the_lists_name_methods_that_exist() -> None:
-    named = (
-        {method for method, _ in REFUSED}
-        | {method for method, _ in CANNOT_COMPUTE}
-        | {method for method, _ in ALONE}
-        | MOVES
-    )
+    named = {method for method, _ in [*REFUSED, *CANNOT_COMPUTE, *ALONE]} | MOVES | NOT_MERGED.keys()
     assert named <= set(METHODS)
     assert {f"peft/{method}" for method in METHODS} == {name for name in inarch.methods() if name.startswith("peft/")}
 
@@ -147,3 +133,25 @@ def test_plans_what_it_does(method: str, llama: Family) -> None:
     planned = inarch.plan(model, f"peft/{method}", **small(method)).report()
     assert_same(before, snapshot(model))
     assert inarch.attach(model, f"peft/{method}", **small(method)).report() == planned
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if (method, "llama") not in REFUSED])
+def test_merges_or_says_why_not(method: str, llama: Family) -> None:
+    dtype, tolerance = (torch.float32, 1e-5) if method == "psoft" else (torch.float64, 1e-6)  # psoft takes no float64
+    model = llama.model().to(dtype)
+    before, base = snapshot(model), logits(model, llama.batch())
+    adapter = inarch.attach(model, f"peft/{method}", **small(method))
+    perturb(adapter, scale=0.02)
+    answer = logits(model, llama.batch())
+    if method in NOT_MERGED:
+        with pytest.raises(MergeError, match=NOT_MERGED[method]):
+            adapter.merge()
+    else:
+        adapter.merge()
+        torch.testing.assert_close(logits(model, llama.batch()), answer, rtol=0, atol=tolerance)
+        with adapter.disabled():
+            assert torch.equal(logits(model, llama.batch()), base)
+        adapter.unmerge()
+    same(method, logits(model, llama.batch()), answer)
+    adapter.detach()
+    assert_same(before, snapshot(model))
