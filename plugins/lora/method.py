@@ -139,8 +139,9 @@ class LoRA(Method):
         return any(self.rank_at(site.name) > min(sizes) for sizes in _sizes(site))
 
     def _names(self, site: Site) -> bool:
-        """Whether a target names the site itself, rather than a role of it."""
-        return any(not target.startswith("@") and matches_name(site.name, target) for target in self.targets)
+        """Whether a target or a pattern names the site itself, rather than a role of it."""
+        names = [target for target in self.targets if not target.startswith("@")]
+        return any(matches_name(site.name, name) for name in [*names, *self.rank_pattern])
 
 
 def _sizes(site: Site) -> list[tuple[int, int]]:

@@ -149,11 +149,11 @@ class Injection:
 
     def _follow(self) -> None:
         """Do what the model was told while peft's layers were not in it: move, train or evaluate."""
-        device = next(self.model.parameters()).device
         for module in self.own_modules():
             module.training = self.model.training
+        device = next(self.model.parameters()).device
         for parameter in self.own_parameters().values():
-            if parameter.device != device and not parameter.is_meta:
+            if parameter.device != device and device.type != "meta":
                 parameter.data = parameter.data.to(device)
 
     def _tuner_tensors(self) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .library import quiet
+
 _HOOKS = (
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
@@ -76,7 +78,7 @@ class Route:
         kwargs = _with_task(config, args, kwargs)
         if self._name == "generate":
             tokens = {"input_ids": args[0]} if args else {}  # peft's takes them by name only
-            with _clean(self._model):
+            with _clean(self._model), quiet():
                 return self._peft_model.generate(**tokens, **kwargs)
         with _hooks_aside(self._model):
             if config.is_prompt_learning:

@@ -27,7 +27,6 @@ class AttentionSeam(Seam):
     def insert(self, site: Site, name: str, adapter: SiteAdapter, switch: Switch) -> None:
         """Let the adapter's keys and values be attended to."""
         assert isinstance(adapter, AttentionAdapter)
-        self.require(site)
         adapter.where = site.name
         super().insert(site, name, adapter, switch)
         tap(adapter)

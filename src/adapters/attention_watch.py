@@ -45,6 +45,7 @@ class AttentionWatch(TorchFunctionMode):
 
     Attributes:
         slot: The slot of the attention.
+        idle: Whether nothing was projected or multiplied: a forward pass that leaves its attention out.
         used: Whether the prefix has come into an output.
         lost: Whether there is attention besides that the prefix has not come into, or that is no softmax attention.
     """
@@ -52,6 +53,7 @@ class AttentionWatch(TorchFunctionMode):
     def __init__(self, slot: Slot, prefix: Prefix) -> None:
         super().__init__()
         self.slot = slot
+        self.idle = True
         self.used = False
         self.lost = False
         self._prefix = prefix
@@ -64,6 +66,11 @@ class AttentionWatch(TorchFunctionMode):
         step = _STEPS.get(func)
         return func(*args, **(kwargs or {})) if step is None else step(self, func, args, kwargs or {})
 
+    def projection(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
+        """Something is computed."""
+        self.idle = False
+        return func(*args, **kwargs)  # type: ignore[no-any-return]
+
     def fused(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
         """A whole attention in one function: the prefix stands before its keys and values."""
         return self._fused(func, *args, **kwargs)
@@ -75,7 +82,7 @@ class AttentionWatch(TorchFunctionMode):
 
     def product(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
         """Perhaps queries and keys; or shares and values, which the prefix is added to."""
-        result: Tensor = func(*args, **kwargs)
+        result = self.projection(func, args, kwargs)
         product = _product_of(func, args, kwargs)
         if product is None:
             return result
@@ -199,7 +206,7 @@ def stop_watching(module: nn.Module, args: Any, output: Any) -> None:
     watch = _get_current_function_mode()
     if isinstance(watch, AttentionWatch) and watch.slot is slot:
         watch.__exit__(None, None, None)
-        if output is not None and (watch.lost or not watch.used):
+        if output is not None and (watch.lost or not (watch.used or watch.idle)):
             raise unused(slot)
 
 
@@ -230,6 +237,7 @@ _PERMUTE = _functions("permute", torch, Tensor)
 _ADDING = _functions("add add_ __add__ __radd__ __iadd__ masked_fill masked_fill_ where maximum minimum", torch, Tensor)
 _DIVIDING = _functions("div div_ __truediv__ __itruediv__ divide true_divide", torch, Tensor)
 _STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
+    **dict.fromkeys(_functions("linear addmm conv1d conv2d conv3d", torch, functional), AttentionWatch.projection),
     **dict.fromkeys(_functions("matmul bmm __matmul__ baddbmm einsum", torch, Tensor), AttentionWatch.product),
     **dict.fromkeys(_functions("softmax", torch, Tensor, functional), AttentionWatch.softmax),
     functional.scaled_dot_product_attention: AttentionWatch.fused,

@@ -76,8 +76,9 @@ _BY_ROLE = {
         pwconv2 pointwise_conv2 proj_down ffw_layer_2 w_out linear_down feed_forward.value
     """,
     "sublayer.input": _within(_MIXER, "in_proj in_proj_qkv in_proj_z in_proj_qkvz in_proj_ba in_proj_a in_proj_b")
-    + " projection_in linear_x linear_y attention.receptance linear_start",
-    "sublayer.output": _within(_MIXER, "out_proj linear_out") + " projection_out linear_end output.bottleneck.dense",
+    + " projection_in linear_x linear_y attention.receptance linear_start pre_expert_proj fc1_latent_proj",
+    "sublayer.output": _within(_MIXER, "out_proj linear_out")
+    + " projection_out linear_end output.bottleneck.dense post_expert_proj fc2_latent_proj",
 }
 
 _FUSED = {

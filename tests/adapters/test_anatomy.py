@@ -125,6 +125,7 @@ ATTENTIONS = [
     "causal-lm/jetmoe",  # queries of experts
     "causal-lm/zaya",  # values of two maps
     "causal-lm/mimo_v2_flash",  # values of another size
+    "image-text-to-text/diffusion_gemma",  # no values of their own
     "seq2seq-lm/bart",  # across
     "seq2seq-lm/t5",
     "masked-lm/bert",

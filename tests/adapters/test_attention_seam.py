@@ -163,10 +163,9 @@ def test_equals_a_cache_filled_with_it(name: str) -> None:
 def test_flex_attention_is_refused_before_anything_is_changed() -> None:
     model = FAMILIES["llama"].model()
     model.set_attn_implementation("flex_attention")  # type: ignore[operator]
-    module = model.model.layers[0].self_attn  # type: ignore[union-attr]
     before = snapshot(model)
-    with pytest.raises(PlanError, match='own computes with "flex_attention"'):
-        inserted(module, 16, 16)
+    with pytest.raises(PlanError, match='layers.0.self_attn computes with "flex_attention"'):
+        attach(model)
     assert_same(before, snapshot(model))
 
 

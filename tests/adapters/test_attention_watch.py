@@ -86,6 +86,14 @@ def test_attention_that_it_cannot_come_into_is_refused_aloud(way: Callable[..., 
     assert torch._C._len_torch_function_stack() == 0
 
 
+def test_a_forward_pass_that_leaves_its_attention_out_is_none() -> None:
+    module = Own(WAYS[0])
+    inserted(module)
+    module.forward = lambda x, mask: x  # type: ignore[method-assign]
+    x = torch.randn(3, 5, 8)
+    assert module(x, torch.zeros(1, 1, 5, 5)) is x
+
+
 def test_features_that_do_not_fit_are_refused_aloud() -> None:
     module = Own(WAYS[0])
     inserted(module, key_features=10)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
 import inarch
@@ -78,7 +79,10 @@ def warned() -> tuple[Registry, list[str]]:
     return registry, [str(warning.message) for warning in caught]
 
 
-BUILT_IN = {"lora", "bitfit", "full", "head"}
+NATIVE = {
+    "adalora", "bitfit", "bottleneck", "compacter", "full", "head", "ia3", "ln", "lora", "loreft", "prefix", "prompt", "vera"
+}  # fmt: skip
+BUILT_IN = NATIVE | {f"peft/{kind.value.lower()}" for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
 
 
 def test_built_in_methods_come_through_entry_points() -> None:
@@ -164,7 +168,7 @@ def test_two_entry_points_of_one_name_are_both_loaded(install: Install) -> None:
 @pytest.mark.parametrize(
     ("value", "left"),
     [
-        ("bitfit", {"lora", "full", "head", "mine", "other"}),
+        ("bitfit", BUILT_IN - {"bitfit"} | {"mine", "other"}),
         ("inarch-mine, other", BUILT_IN),
         ("*", BUILT_IN),
         ("inarch", {"mine", "other"}),
@@ -193,7 +197,13 @@ def test_the_environment_brings_modules_in(tmp_path: Path, monkeypatch: pytest.M
 def test_an_unknown_name_says_what_there_is_and_what_to_do() -> None:
     with pytest.raises(UnknownNameError) as caught:
         inarch.method("lroa")
-    for part in ('no method "lroa"', 'did you mean "lora"?', "bitfit, full, head, lora", "install", "INARCH_PLUGINS"):
+    for part in (
+        'no method "lroa"',
+        'did you mean "lora"?',
+        "bitfit, bottleneck, compacter",
+        "install",
+        "INARCH_PLUGINS",
+    ):
         assert part in str(caught.value)
 
 

@@ -11,9 +11,8 @@ from torch import nn
 import inarch
 from inarch.errors import ConfigError, PlanError, TargetError
 
-from families import Family, assert_same, logits, perturb, snapshot
-
 from .conftest import loaded_by_peft, one_layer, small
+from families import Family, assert_same, logits, perturb, snapshot
 
 
 @pytest.mark.parametrize("beginning", ["pissa", "olora", "orthogonal"])

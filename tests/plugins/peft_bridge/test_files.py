@@ -14,9 +14,11 @@ from torch import nn
 import inarch
 from inarch.errors import CheckpointError, CheckpointKeyError
 
+from .conftest import SETTINGS, batch_of, loaded_by_peft, one_layer
 from families import Family, assert_same, logits, perturb, snapshot
 
-from .conftest import SETTINGS, batch_of, loaded_by_peft, one_layer
+# torch's, at the first forward pass of SHiRA
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
 
 # One of each way in which peft keeps what it has learnt.
 KINDS = [

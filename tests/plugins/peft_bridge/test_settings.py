@@ -67,8 +67,6 @@ def test_roles_are_resolved(llama: Family) -> None:
 
 
 def test_a_schedule_learns_the_length_of_the_run() -> None:
-    with pytest.raises(inarch.ConfigError):
-        method_of("ADALORA")(total_step="x")  # type: ignore[call-arg]
     method = inarch.method("peft/adalora")
     assert method.for_steps(7).to_dict()["total_step"] == 7
     assert method.from_dict({"total_step": 3}).for_steps(7).to_dict()["total_step"] == 3

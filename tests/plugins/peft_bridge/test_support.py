@@ -1,0 +1,81 @@
+"""What the listing says of peft's methods, against what peft's documentation and code say."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+
+import inarch
+from inarch.errors import PlanError
+
+from .conftest import small
+from families import assert_same, logits, snapshot
+
+CAUSAL = {"input_ids": torch.tensor([[3, 4, 5]])}
+
+
+def supports(method: str) -> dict[str, object]:
+    return dict(inarch.methods()[f"peft/{method}"].supports)
+
+
+def test_of_layers() -> None:
+    # peft's message of a layer that LoRA refuses names those that it takes
+    assert supports("lora")["modules"] == ["Linear", "Conv1D", "Conv2d", "Embedding"]
+    assert supports("lora")["merge"] is True
+    assert supports("lora")["quantised"] == ["4bit", "8bit"]
+    assert "eva_config" in supports("lora")["lacks"]  # type: ignore[operator]
+    assert supports("beft")["modules"] == ["Linear"]
+    assert supports("ln_tuning")["modules"][-1] == "LayerNorm"  # type: ignore[index]
+
+
+def test_of_what_cannot_be_merged() -> None:
+    for method in ("lily", "poly", "prompt_tuning", "adaption_prompt"):
+        assert supports(method)["merge"] is False, method
+
+
+def test_of_tasks_and_settings() -> None:
+    assert supports("cpt")["tasks"] == ["CAUSAL_LM"]
+    assert len(supports("prompt_tuning")["tasks"]) > 1  # type: ignore[arg-type]
+    assert supports("prompt_tuning")["needs"] == ["num_virtual_tokens"]
+    assert supports("adalora")["needs"] == ["total_step"]
+    assert "use_cache" in str(supports("xlora")["refuses"])
+
+
+def test_trying_leaves_the_random_numbers_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    supports("oft")
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    torch.manual_seed(0)
+    folder = str(tmp_path_factory.mktemp("base"))
+    LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes)).save_pretrained(folder)
+    return folder
+
+
+# bitsandbytes tells of the layers it has on a CPU
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("bits", "method", "refused"),
+    [(4, "lora", ""), (8, "lora", ""), (4, "oft", ""), (8, "hra", "as if it were not quantised"), (4, "hra", "peft says")],
+)
+def test_quantised_weights_are_adapted_or_refused(bits: int, method: str, refused: str, saved: str) -> None:
+    config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
+    model = AutoModelForCausalLM.from_pretrained(saved, quantization_config=config).eval()
+    base = logits(model, CAUSAL)
+    before = snapshot(model)  # afterwards, since bitsandbytes packs its weights anew at the first forward pass on a CPU
+    if refused:
+        with pytest.raises(PlanError, match=refused):
+            inarch.attach(model, f"peft/{method}", **small(method))
+    else:
+        adapter = inarch.attach(model, f"peft/{method}", **small(method))
+        torch.testing.assert_close(logits(model, CAUSAL), base, rtol=0.02, atol=0.02)
+        model(**CAUSAL).logits.sum().backward()
+        assert all(parameter.grad is not None for parameter in adapter.parameters())
+        adapter.detach()
+    assert_same(before, snapshot(model))
+    assert torch.equal(logits(model, CAUSAL), base)
