@@ -52,6 +52,15 @@ def _einsum_of_lists(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return torch.einsum("...hqk,...khd->...qhd", [(scores + mask).softmax(-1), v]).flatten(2)
 
 
+def _in_pieces(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    q, k, v = (heads(x) for x in (q, k, v))
+    scores = torch.cat([torch.einsum("bhqd,bhkd->bhqk", q, k[:, :, :2]), q @ k[:, :, 2:].mT], dim=-1) / 2
+    shares = nn.functional.dropout((scores + mask).softmax(-1), 0.0)
+    output = torch.einsum("bhqk,bhkd->bhqd", shares[:, :, :, :2], v[:, :, :2])
+    output = output + shares[..., 2:] @ v[:, :, 2:]
+    return output.transpose(1, 2).flatten(2)
+
+
 def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     causal = bool((mask < 0).any())
     output = nn.functional.scaled_dot_product_attention(heads(q), heads(k), heads(v), is_causal=causal)
@@ -80,6 +89,7 @@ WAYS = [
     _batches_of_heads,
     _einsum,
     _einsum_of_lists,
+    _in_pieces,
     _fused,
     _fused_with_mask,
     _multihead,

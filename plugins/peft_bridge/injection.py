@@ -153,7 +153,7 @@ class Injection:
             module.training = self.model.training
         device = next(self.model.parameters()).device
         for parameter in self.own_parameters().values():
-            if parameter.device != device and device.type != "meta":
+            if parameter.device != device and "meta" not in (parameter.device.type, device.type):
                 parameter.data = parameter.data.to(device)
 
     def _tuner_tensors(self) -> dict[str, Tensor]:

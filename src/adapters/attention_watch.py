@@ -25,6 +25,17 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
+@dataclass
+class Pieces:
+    """The shares of one softmax, for a module that weighs the values in pieces and adds the results up.
+
+    Attributes:
+        spent: Whether the prefix has come into the result of a piece, as it is to do once.
+    """
+
+    spent: bool = False
+
+
 @dataclass(frozen=True)
 class Followed:
     """A product of queries and keys, or what has become of it.
@@ -32,12 +43,14 @@ class Followed:
     Attributes:
         tensor: What the module has: the scores of its own keys, or their shares; the keys are the last axis.
         prefix: Computes those of the prefix, in the same layout.
-        are_shares: Whether the softmax has been taken.
+        shares: The shares that it belongs to, once the softmax has been taken.
+        is_piece: Whether it is a piece of them.
     """
 
     tensor: Tensor
     prefix: Callable[[], Tensor]
-    are_shares: bool = False
+    shares: Pieces | None = None
+    is_piece: bool = False
 
 
 class AttentionWatch(TorchFunctionMode):
@@ -88,13 +101,15 @@ class AttentionWatch(TorchFunctionMode):
             return result
         self._notice(product.factors)
         shares = self._first(product.factors)
-        if shares is None or not shares.are_shares:
+        if shares is None or shares.shares is None:
             self._followed.append(Followed(result, lambda: product.scores(self._prefix)))
+            return result
+        if shares.is_piece and shares.shares.spent:
             return result
         added = product.weighed(shares.tensor, shares.prefix(), self._prefix)
         if added is None:
             return result
-        self.used = True
+        self.used = shares.shares.spent = True
         self._outputs.append(result + added.to(result.dtype))
         return self._outputs[-1]
 
@@ -104,7 +119,7 @@ class AttentionWatch(TorchFunctionMode):
         dim = kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else None
         over_last = dim in (-1, args[0].dim() - 1)
         # A softmax inside an autograd.Function is not recorded, and the gradient written there knows of no prefix.
-        if scores is None or scores.are_shares or not over_last or torch.is_grad_enabled() is not self._records:
+        if scores is None or scores.shares or not over_last or torch.is_grad_enabled() is not self._records:
             self.lost |= over_last
             return func(*args, **kwargs)  # type: ignore[no-any-return]
         length = self._prefix.length
@@ -112,8 +127,25 @@ class AttentionWatch(TorchFunctionMode):
         of_prefix = of_prefix.expand(*scores.tensor.shape[:-1], length)
         together = func(torch.cat([of_prefix, scores.tensor], dim=-1), *args[1:], **kwargs)
         shares: Tensor = together[..., length:].contiguous()
-        self._followed.append(Followed(shares, lambda: together[..., :length], are_shares=True))
+        self._followed.append(Followed(shares, lambda: together[..., :length], Pieces()))
         return shares
+
+    def concatenation(self, func: Call, args: Args, kwargs: Kwargs) -> Tensor:
+        """Scores of several groups of keys side by side: those of the prefix stand with the first."""
+        result: Tensor = func(*args, **kwargs)
+        followed = self._first(args[0])
+        dim = kwargs["dim"] if "dim" in kwargs else args[1] if len(args) > 1 else 0
+        if followed is not None and followed.shares is None and dim in (-1, result.dim() - 1):
+            self._follow(followed, result, followed.prefix)
+        return result
+
+    def item(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
+        """The shares of some of the keys."""
+        followed, index = self._first(args[:1]), args[1]
+        result = func(*args, **kwargs)
+        if followed is not None and followed.shares is not None and _is_of_last(index, followed.tensor.dim()):
+            self._followed.append(Followed(result, followed.prefix, followed.shares, is_piece=True))
+        return result
 
     def elementwise(self, func: Call, args: Args, kwargs: Kwargs) -> Any:
         """Done to the prefix as well, unless it differs from key to key: such is a mask, or a bias of positions."""
@@ -123,7 +155,9 @@ class AttentionWatch(TorchFunctionMode):
         if followed is not None and isinstance(result, Tensor) and result.shape[-1:] == (keys,):
             others = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)]
             others = [other for other in others if other is not followed.tensor and other.dim() > 0]
-            self.lost |= followed.are_shares and func in _DIVIDING and bool(others)  # shares of the own keys anew
+            self.lost |= (
+                followed.shares is not None and func in _DIVIDING and bool(others)
+            )  # shares of the own keys anew
             if any(_has_axis(other, keys, func) for other in others):
                 self._follow(followed, result, followed.prefix)
             else:
@@ -185,7 +219,7 @@ class AttentionWatch(TorchFunctionMode):
                 self.lost = True
 
     def _follow(self, before: Followed, result: Tensor, prefix: Callable[[], Tensor]) -> None:
-        self._followed.append(Followed(result, prefix, before.are_shares))
+        self._followed.append(Followed(result, prefix, before.shares, before.is_piece))
 
 
 def start_watching(module: nn.Module, args: Any) -> None:
@@ -229,6 +263,14 @@ def _keeps_last(func: Call, args: Args, axes: int) -> bool:
     return all(dim % axes != axes - 1 for dim in dims)
 
 
+def _is_of_last(index: Any, axes: int) -> bool:
+    """Whether an index takes a slice of the last axis and the whole of the others."""
+    if not isinstance(index, tuple) or not isinstance(index[-1], slice):
+        return False
+    rest = [place for place in index[:-1] if place is not Ellipsis]
+    return all(place == slice(None) for place in rest) and (len(rest) == axes - 1 or Ellipsis in index[:-1])
+
+
 def _functions(names: str, *owners: Any) -> frozenset[Call]:
     return frozenset(getattr(owner, name) for owner in owners for name in names.split() if hasattr(owner, name))
 
@@ -257,5 +299,7 @@ _STEPS: dict[Call, Callable[[AttentionWatch, Call, Args, Kwargs], Any]] = {
     **dict.fromkeys(
         _functions("view reshape flatten unflatten squeeze unsqueeze", torch, Tensor), AttentionWatch.reshape
     ),
+    **dict.fromkeys(_functions("cat concat", torch), AttentionWatch.concatenation),
+    Tensor.__getitem__: AttentionWatch.item,
     **dict.fromkeys(_functions("transpose swapaxes permute", torch, Tensor), AttentionWatch.permute),
 }

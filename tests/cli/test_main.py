@@ -89,7 +89,7 @@ def test_plugins_lists_what_each_provides(capsys: pytest.CaptureFixture[str]) ->
 
 def test_plan_counts_for_every_method(model_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", model_folder, "--json"]) == 0
-    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["methods"]}
     # 2 layers x rank 8 x the two sides of q, k, v, o (32 + 32), gate, up and down (32 + 48)
     assert rows["lora"]["trainable"] == 2 * 8 * (4 * 64 + 3 * 80)
     assert rows["lora"]["coverage"] == 1.0

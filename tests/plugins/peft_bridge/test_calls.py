@@ -92,14 +92,15 @@ def test_several_tasks_are_told_apart(llama: Family) -> None:
 
 
 def test_begins_as_peft_begins(llama: Family) -> None:
+    model, base = llama.model(), llama.model()
     torch.manual_seed(5)
-    adapter = inarch.attach(llama.model(), "peft/loha", targets=("q_proj",))
+    adapter = inarch.attach(model, "peft/loha", targets=("q_proj",))
     ours = torch.cat([parameter.flatten() for parameter in adapter.parameters()])
     torch.manual_seed(5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = peft.LoHaConfig(target_modules=["q_proj"])
-        theirs = peft.get_peft_model(llama.model(), config)
+        theirs = peft.get_peft_model(base, config)
     assert torch.equal(ours, torch.cat([p.flatten() for p in theirs.parameters() if p.requires_grad]))
 
 

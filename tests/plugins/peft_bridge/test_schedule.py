@@ -14,7 +14,7 @@ STEPS = 6
 
 def test_trains_as_pefts_own_loop_does(llama: Family) -> None:
     settings = {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 2, "deltaT": 1, "total_step": STEPS}
-    model = llama.model()
+    model, base = llama.model(), llama.model()
     torch.manual_seed(3)
     adapter = inarch.attach(model, "peft/adalora", targets=("q_proj", "v_proj"), **settings)
     _train(model, torch.optim.Adam(adapter.parameters(), lr=0.05), llama, None)
@@ -22,7 +22,7 @@ def test_trains_as_pefts_own_loop_does(llama: Family) -> None:
         warnings.simplefilter("ignore")
         torch.manual_seed(3)
         config = peft.AdaLoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj"], **settings)
-        theirs = peft.get_peft_model(llama.model(), config)
+        theirs = peft.get_peft_model(base, config)
     trained = [parameter for parameter in theirs.parameters() if parameter.requires_grad]
     _train(theirs, torch.optim.Adam(trained, lr=0.05), llama, theirs)
     pattern = theirs.base_model.peft_config["default"].rank_pattern

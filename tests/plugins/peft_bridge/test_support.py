@@ -10,7 +10,7 @@ from inarch.errors import PlanError
 from .conftest import small
 from families import assert_same, logits, snapshot
 
-CAUSAL = {"input_ids": torch.tensor([[3, 4, 5]])}
+CAUSAL = {"input_ids": torch.arange(3, 15).reshape(2, 6)}
 
 
 def supports(method: str) -> dict[str, object]:
@@ -65,9 +65,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
 )
 def test_quantised_weights_are_adapted_or_refused(bits: int, method: str, refused: str, saved: str) -> None:
     config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
-    model = AutoModelForCausalLM.from_pretrained(saved, quantization_config=config).eval()
-    base = logits(model, CAUSAL)
-    before = snapshot(model)  # afterwards, since bitsandbytes packs its weights anew at the first forward pass on a CPU
+    # in training, since in evaluation bitsandbytes packs its weights on a CPU anew, for inference alone
+    model = AutoModelForCausalLM.from_pretrained(saved, quantization_config=config).train()
+    before, base = snapshot(model), logits(model, CAUSAL)
     if refused:
         with pytest.raises(PlanError, match=refused):
             inarch.attach(model, f"peft/{method}", **small(method))
