@@ -50,13 +50,14 @@ class InputSeam(Seam):
 def run_output_adapters(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
     """The forward hook: every adapter that is switched on, in order, on the module's first input and output.
 
-    Modules that are called by keyword only, and modules that return a tuple whose first item is the output, are known
-    among published models. An adapter is run without ``Module.__call__``, which takes 2 us at each site and would only
-    look for hooks on the adapter itself.
+    Modules that are called by keyword only, and modules that return a tuple or a list whose first item is the output,
+    are known among published models. An adapter is run without ``Module.__call__``, which takes 2 us at each site and
+    would only look for hooks on the adapter itself.
     """
     slot: Any = module._modules[SLOT]
     x = args[0] if args else next(iter(kwargs.values()))
-    y: Tensor = output[0] if isinstance(output, tuple) else output
+    several = isinstance(output, (tuple, list))
+    y: Tensor = output[0] if several else output
     if slot.rows is not None:
         y = slot.rows.output(slot, x, y)
     else:
@@ -65,7 +66,7 @@ def run_output_adapters(module: nn.Module, args: tuple[Any, ...], kwargs: Mappin
             if switch.on:
                 adapted = adapters[name].forward(x, y)
                 y = adapted if switch.weight == 1.0 else torch.lerp(y, adapted, switch.weight)
-    return (y, *output[1:]) if isinstance(output, tuple) else y
+    return type(output)((y, *output[1:])) if several else y
 
 
 def run_input_adapters(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

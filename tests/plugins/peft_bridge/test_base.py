@@ -21,7 +21,9 @@ def test_weights_that_a_beginning_takes_over_come_back(beginning: str, llama: Fa
     before, base = snapshot(model), logits(model, llama.batch())
     weight: Any = model.get_submodule("model.layers.0.self_attn.q_proj").weight
     adapter = inarch.attach(model, "peft/lora", r=4, targets=("q_proj",), init_lora_weights=beginning)
-    assert beginning == "orthogonal" or not torch.equal(weight, before["values"]["model.layers.0.self_attn.q_proj.weight"])
+    assert beginning == "orthogonal" or not torch.equal(
+        weight, before["values"]["model.layers.0.self_attn.q_proj.weight"]
+    )
     with adapter.disabled():
         assert torch.equal(logits(model, llama.batch()), base)
     perturb(adapter)

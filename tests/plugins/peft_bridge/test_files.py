@@ -50,7 +50,9 @@ class _Trainable:
 
 @pytest.mark.parametrize("method", KINDS)
 def test_reads_what_peft_writes(method: str, llama: Family, tmp_path: Path) -> None:
-    options = {} if "target_modules" not in dir(_config(method)) or method in CHOOSING else {"target_modules": ["q_proj"]}
+    options = (
+        {} if "target_modules" not in dir(_config(method)) or method in CHOOSING else {"target_modules": ["q_proj"]}
+    )
     theirs = logits(written_by_peft(llama.model(), tmp_path, method, "CAUSAL_LM", **options), batch_of(llama, method))
     model = llama.model()
     before = snapshot(model)

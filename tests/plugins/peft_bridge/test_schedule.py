@@ -30,7 +30,9 @@ def test_trains_as_pefts_own_loop_does(llama: Family) -> None:
     torch.testing.assert_close(logits(model, llama.batch()), logits(theirs, llama.batch()), rtol=0, atol=1e-6)
 
 
-def _train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, family: Family, theirs: peft.PeftModel | None) -> None:
+def _train(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, family: Family, theirs: peft.PeftModel | None
+) -> None:
     model.train()
     for step in range(1, STEPS + 1):
         model(**family.batch()).loss.backward()

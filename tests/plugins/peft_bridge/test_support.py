@@ -61,7 +61,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("bits", "method", "refused"),
-    [(4, "lora", ""), (8, "lora", ""), (4, "oft", ""), (8, "hra", "as if it were not quantised"), (4, "hra", "peft says")],
+    [
+        (4, "lora", ""),
+        (8, "lora", ""),
+        (4, "oft", ""),
+        (8, "hra", "as if it were not quantised"),
+        (4, "hra", "peft says"),
+    ],
 )
 def test_quantised_weights_are_adapted_or_refused(bits: int, method: str, refused: str, saved: str) -> None:
     config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
