@@ -237,6 +237,12 @@ class Adapter:
         self._plan = replace(self._live(), method=method)
         self._description = None
 
+    def finish(self) -> None:
+        """Let go what was only for training: nothing of it is in a checkpoint afterwards."""
+        changed = self._live().method.finish(self.modules)
+        if changed is not None:
+            self.become(changed)
+
     def rebuild(self, method: Method) -> None:
         """Build the adapters anew by other settings of the same method; ``restore`` is to follow.
 

@@ -83,6 +83,10 @@ class Method:
         """
         return None
 
+    def finish(self, adapters: Mapping[str, SiteAdapter]) -> Self | None:
+        """Called when training is over: lets go what was only for training; the method with new settings, or None."""
+        return None
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON types; ``from_dict`` turns them back into an equal method."""
         return {field.name: _to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}

@@ -154,6 +154,7 @@ def _fit(trainer: "AdapterTrainer", folder: RunFolder) -> None:
 
 
 def _finish(trainer: "AdapterTrainer", preparation: Preparation, folder: RunFolder) -> RunResult:
+    preparation.adapter.finish()
     preparation.adapter.save(str(folder.adapter))
     metrics = {
         name: measure(trainer, preparation.task, preparation.examples[name]) for name in preparation.splits.measured()
