@@ -27,6 +27,9 @@ class PeftAdapter(ModelAdapter):
         targets: The sites that are to be adapted.
         configure: Makes peft's configuration; a new one at each call, since peft writes to it.
         required: Settings that must have a value by the end, given or filled in by peft.
+
+    Attributes:
+        steps: Optimizer steps that peft's schedule has been told of.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class PeftAdapter(ModelAdapter):
         required: Sequence[str],
     ) -> None:
         super().__init__()
+        self.steps = 0
         self._name = name
         self._model = [model.module]  # in a list, so that the model is no part of the adapter
         self._targets = tuple(target.name for target in targets)

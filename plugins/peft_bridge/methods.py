@@ -8,7 +8,18 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, ClassVar, Self
 
-from inarch import ConfigError, Method, ModelAdapter, PeftFormat, PlanError, Site, SiteAdapter, Step, matches_name
+from inarch import (
+    ConfigError,
+    Method,
+    ModelAdapter,
+    PeftFormat,
+    PlanError,
+    Site,
+    SiteAdapter,
+    Step,
+    TrainingError,
+    matches_name,
+)
 
 from .adapter import PeftAdapter
 from .files import PeftFiles
@@ -144,12 +155,27 @@ class PeftMethod(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduledPeftMethod(PeftMethod):
-    """A method of peft's with a schedule."""
+    """A method of peft's with a schedule.
+
+    What peft's schedule has measured is no part of its files, so that a training cannot go on from one.
+    """
 
     def after_step(self, adapters: Mapping[str, SiteAdapter], step: Step) -> Self | None:
-        """Tell peft's tuner of the step; ranks that it leaves out are masked, so the adapters stay what they are."""
+        """Tell peft's tuner of the step; ranks that it leaves out are masked, so the adapters stay what they are.
+
+        Raises:
+            TrainingError: Steps before this one were in another training.
+        """
         adapter = adapters[""]
         assert isinstance(adapter, PeftAdapter)
+        if not vars(self).get("use_asa", True):  # AdaMSS has its schedule only on demand
+            return None
+        adapter.steps += 1
+        if adapter.steps != step.number:
+            raise TrainingError(
+                f"{self.name} cannot go on at step {step.number}: what its schedule has measured is not in peft's "
+                "files. Train from the beginning, or with a method of Inarch's own, such as adalora."
+            )
         adapter.tuner.update_and_allocate(step.number)
         return None
 

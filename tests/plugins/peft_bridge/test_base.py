@@ -111,7 +111,7 @@ def test_it_is_not_attached_beside_others(llama: Family) -> None:
 def test_a_model_that_peft_has_changed_is_refused(llama: Family) -> None:
     model = llama.model()
     peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["q_proj"]), model)
-    with pytest.raises(PlanError, match="layers of peft's|peft's layers"):
+    with pytest.raises(PlanError, match="peft's layers"):
         inarch.attach(model, "peft/oft", oft_block_size=4, targets=("v_proj",))
 
 

@@ -136,7 +136,7 @@ def test_a_missing_tensor_is_refused(llama: Family, tmp_path: Path) -> None:
     tensors = load_file(file)
     tensors.pop(next(iter(tensors)))
     save_file(tensors | {"other": torch.zeros(1)}, file)
-    with pytest.raises(CheckpointKeyError, match="1 missing.*1 unexpected"):
+    with pytest.raises(CheckpointKeyError, match=r"1 missing.*1 unexpected"):
         inarch.load(llama.model(), tmp_path)
 
 

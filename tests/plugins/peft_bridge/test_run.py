@@ -6,7 +6,7 @@ import pytest
 
 import inarch
 from inarch.cli.main import main
-from inarch.errors import InarchError
+from inarch.errors import InarchError, TrainingError
 from inarch.training.evaluation import evaluate
 
 from runs import KillAt, Killed, Write, assert_same_run, run
@@ -30,6 +30,14 @@ def test_a_killed_run_resumes_to_the_same_bits(method: str, config_file: Write) 
         run(path, callbacks=[KillAt("on_step_end", 8)])
     assert_same_run(whole.folder, run(path, resume=True).folder)
     assert evaluate(whole.folder.path).reproduced is True
+
+
+def test_a_schedule_does_not_go_on_as_if_nothing_had_been(config_file: Write) -> None:
+    path = config_file(method={"name": "peft/adalora", "init_r": 4, "target_r": 2, "targets": TARGETS})
+    with pytest.raises(Killed):
+        run(path, callbacks=[KillAt("on_step_end", 8)])
+    with pytest.raises(TrainingError, match="Train from the beginning"):
+        run(path, resume=True)
 
 
 def test_the_command_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
