@@ -9,4 +9,4 @@ packages = [
     for package, folder in FOLDERS.items()
     for below in ["", *find_packages(folder)]
 ]
-setup(package_dir=FOLDERS, packages=packages, package_data={"inarch": ["py.typed", "testing/new-method/*"]})
+setup(package_dir=FOLDERS, packages=packages, package_data={"inarch": ["py.typed", "testing/new-method/*"], "inarch_plugins": ["peft_bridge/record.json"]})

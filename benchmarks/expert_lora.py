@@ -5,9 +5,7 @@ turn, and each median is given as a multiple of the bare model's. Nothing here i
 ``benchmarks/results/expert_lora.json`` with the machine, the versions and the date.
 """
 
-import argparse
 import copy
-import json
 import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 import inarch
 
-from .overhead import RANK, alternate, machine
+from .overhead import RANK
+from .side_by_side import again, alternate, command, quartiles
 
 RESULTS = Path(__file__).parent / "results" / "expert_lora.json"
 EXPERTS = 64
@@ -88,7 +86,7 @@ def _forward(model: Any, tokens: Tensor) -> Callable[[], Callable[[], Any]]:
         with torch.no_grad():
             model(tokens)
 
-    return lambda: run
+    return again(run)
 
 
 def _step(model: Any, tokens: Tensor) -> Callable[[], Callable[[], Any]]:
@@ -96,7 +94,7 @@ def _step(model: Any, tokens: Tensor) -> Callable[[], Callable[[], Any]]:
         model.zero_grad()
         model(tokens, labels=tokens).loss.backward()
 
-    return lambda: run
+    return again(run)
 
 
 def summary(seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[str, Any]]:
@@ -110,44 +108,32 @@ def summary(seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[s
                 "multiple": {who: medians[who] / medians["bare"] for who in ("inarch", "peft")},
                 "goal": GOAL if operation == "forward, 1 token" else None,
                 "milliseconds": {who: 1e3 * median for who, median in medians.items()},
-                "quartiles": {
-                    who: [1e3 * quartile for quartile in statistics.quantiles(values, n=4)[::2]]
-                    for who, values in times.items()
-                },
+                "quartiles": {who: quartiles(values)[::2] for who, values in times.items()},
             }
         )
     return rows
 
 
-def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print the multiples."""
+def show(document: Mapping[str, Any]) -> Table:
+    """The multiples."""
     table = Table(box=None, header_style="bold")
     for column in ("operation", "bare ms", "inarch", "peft", "goal"):
         table.add_column(column, justify="left" if column == "operation" else "right")
-    for row in rows:
+    for row in document["results"]:
         multiples = (f"{row['multiple'][who]:.2f} x" for who in ("inarch", "peft"))
         goal = f"{row['goal']:g} x" if row["goal"] else "-"
         table.add_row(row["operation"], f"{row['milliseconds']['bare']:.2f}", *multiples, goal)
-    console.print(table)
+    return table
+
+
+def measured(repeats: int) -> dict[str, Any]:
+    """The results of so many rounds."""
+    return {"experts": EXPERTS, "chosen": CHOSEN, "results": summary(measure(mixture(), repeats))}
 
 
 def main() -> None:
     """Measure, write the results and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15, help="rounds of each operation")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; one gives the steadiest figures")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the results are written")
-    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    rows = summary(measure(mixture(), options.repeats))
-    document = {"machine": machine(), "repeats": options.repeats, "experts": EXPERTS, "chosen": CHOSEN, "rows": rows}
-    options.output.write_text(json.dumps(document, indent=2) + "\n")
-    if options.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the command's output
-    else:
-        show(rows, Console())
+    command(__doc__, RESULTS, 15, measured, show)
 
 
 if __name__ == "__main__":

@@ -5,20 +5,12 @@ the result; the bare model runs beside them where the overhead over it is what c
 figures go to ``benchmarks/results/overhead.json`` with the machine, the versions and the date.
 """
 
-import argparse
 import copy
 import gc
-import json
-import platform
 import statistics
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +22,10 @@ from torch import Tensor, nn
 
 import inarch
 
+from .side_by_side import again, alternate, command, quartiles
+
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 RANK = 8
-PACKAGES = ("inarch", "peft", "torch", "transformers", "safetensors")
 
 # The ratio to peft that each operation is meant to reach.
 GOALS = {
@@ -112,26 +105,6 @@ def with_peft(model: nn.Module, targets: str) -> Any:
     return peft.get_peft_model(model, peft.LoraConfig(r=RANK, lora_alpha=16, target_modules=targets))
 
 
-def alternate(operations: Mapping[str, Callable[[], Callable[[], Any]]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each operation, done in turn ``repeats`` times after one round that is not counted.
-
-    Args:
-        operations: By name, what prepares the operation and returns it; the preparation is not timed.
-        repeats: How many rounds count.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in operations}
-    with _without_collector():
-        for turn in range(repeats + 1):
-            for name, prepare in operations.items():
-                run = prepare()
-                start = time.perf_counter()
-                run()
-                spent = time.perf_counter() - start
-                if turn:
-                    seconds[name].append(spent)
-    return seconds
-
-
 def measure(subject: Subject, repeats: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of every operation on one model, by operation and by who did it."""
     import peft
@@ -147,9 +120,6 @@ def measure(subject: Subject, repeats: int) -> dict[str, dict[str, list[float]]]
             return lambda: work(model)
 
         return prepare
-
-    def again(work: Callable[[], Any]) -> Callable[[], Callable[[], Any]]:
-        return lambda: work
 
     def switch(context: Callable[[], Any]) -> Callable[[], Callable[[], Any]]:
         def run() -> None:
@@ -222,71 +192,28 @@ def summary(seconds: Mapping[str, Mapping[str, list[float]]]) -> list[dict[str, 
     return rows
 
 
-def quartiles(seconds: Sequence[float]) -> list[float]:
-    """The lower quartile, the median and the upper quartile, in milliseconds."""
-    return [1e3 * quartile for quartile in statistics.quantiles(seconds, n=4)]
-
-
-def machine() -> dict[str, Any]:
-    """Where and with what the figures were measured."""
-    cpu = Path("/proc/cpuinfo")
-    names = (
-        [line.split(": ")[1] for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
-    )
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": names[0] if names else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-    }
-
-
-def show(results: Mapping[str, list[dict[str, Any]]], console: Console) -> None:
-    """Print the ratios."""
+def show(document: Mapping[str, Any]) -> Table:
+    """The ratios."""
     table = Table(box=None, header_style="bold")
     for column in ("model", "operation", "inarch ms", "peft ms", "ratio", "goal"):
         table.add_column(column, justify="left" if column in {"model", "operation"} else "right")
-    for name, rows in results.items():
+    for name, rows in document["results"].items():
         for row in rows:
             spent, goal = row["milliseconds"], row["goal"]
             times = (f"{spent['inarch']:.3f}", f"{spent['peft']:.3f}")
             table.add_row(name, row["operation"], *times, f"{row['ratio']:.3f}", f"{goal:g}" if goal else "-")
-    console.print(table)
+    return table
 
 
-@contextmanager
-def _without_collector() -> Any:
-    """No garbage collection inside, as in ``timeit``; collecting before every call would empty the caches for it."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+def measured(repeats: int) -> dict[str, Any]:
+    """The results of so many rounds on every model."""
+    models = track(subjects(), description="measuring", console=Console(stderr=True))
+    return {"results": {subject.name: summary(measure(subject, repeats)) for subject in models}}
 
 
 def main() -> None:
     """Measure, write the results and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15, help="rounds of each operation")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; one gives the steadiest figures")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the results are written")
-    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")  # peft's and transformers' deprecations are not what is measured
-    progress = Console(stderr=True)
-    results = {
-        subject.name: summary(measure(subject, options.repeats))
-        for subject in track(subjects(), description="measuring", console=progress)
-    }
-    document = {"machine": machine(), "repeats": options.repeats, "results": results}
-    options.output.write_text(json.dumps(document, indent=2) + "\n")
-    if options.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the command's output
-    else:
-        show(results, Console())
+    command(__doc__, RESULTS, 15, measured, show)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ Both are measured in turn in one process, for Inarch's ``route`` and for peft's 
 ``benchmarks/results/routing.json``.
 """
 
-import argparse
 import copy
-import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,8 @@ from rich.table import Table
 
 import inarch
 
-from .overhead import RANK, alternate, llama, machine, quartiles, with_peft
+from .overhead import RANK, llama, with_peft
+from .side_by_side import again, alternate, command, quartiles
 
 RESULTS = Path(__file__).parent / "results" / "routing.json"
 ROWS = 8
@@ -46,7 +45,7 @@ def measure(tokens: int, repeats: int) -> dict[str, Any]:
             with torch.no_grad():
                 model(batch)
 
-        return lambda: run
+        return again(run)
 
     def entered() -> None:
         with torch.no_grad(), inarch.route(ours, names):
@@ -73,9 +72,9 @@ def measure(tokens: int, repeats: int) -> dict[str, Any]:
         {
             "inarch, one adapter": one(ours),
             "inarch, mixed": mixed,
-            "inarch, entering and mixed": lambda: entered,
+            "inarch, entering and mixed": again(entered),
             "peft, one adapter": one(theirs),
-            "peft, mixed": lambda: mixed_by_peft,
+            "peft, mixed": again(mixed_by_peft),
         },
         repeats,
     )
@@ -89,32 +88,33 @@ def measure(tokens: int, repeats: int) -> dict[str, Any]:
 def _peft(model: Any, names: list[str]) -> Any:
     import peft
 
-    adapted = with_peft(model, "all-linear")
-    for name in names:
-        adapted.add_adapter(name, peft.LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear"))
+    config = peft.LoraConfig(r=RANK, lora_alpha=16, target_modules="all-linear")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # transformers' deprecations are not what is measured
+        adapted = with_peft(model, "all-linear")
+        for name in names:
+            adapted.add_adapter(name, config)
     return adapted.eval()
+
+
+def show(document: Mapping[str, Any]) -> Table:
+    """The ratios to one adapter's time."""
+    rows = document["results"]
+    table = Table("tokens a row", *rows[0]["ratios"], "goal", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(str(row["tokens"]), *(f"{ratio:.2f}" for ratio in row["ratios"].values()), f"{GOAL:g}")
+    return table
+
+
+def measured(repeats: int) -> dict[str, Any]:
+    """The results of so many rounds."""
+    lengths = track(TOKENS, "measuring", console=Console(stderr=True))
+    return {"linears": 112, "results": [measure(tokens, repeats) for tokens in lengths]}
 
 
 def main() -> None:
     """Measure, write the results and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30, help="rounds of each operation")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; one gives the steadiest figures")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the results are written")
-    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")  # peft's and transformers' deprecations are not what is measured
-    rows = [measure(tokens, options.repeats) for tokens in track(TOKENS, "measuring", console=Console(stderr=True))]
-    document = {"machine": machine(), "repeats": options.repeats, "linears": 112, "results": rows}
-    options.output.write_text(json.dumps(document, indent=2) + "\n")
-    if options.json:
-        print(json.dumps(document, indent=2))  # noqa: T201 - the command's output
-        return
-    table = Table("tokens a row", *rows[0]["ratios"], "goal", box=None, header_style="bold")
-    for row in rows:
-        table.add_row(str(row["tokens"]), *(f"{ratio:.2f}" for ratio in row["ratios"].values()), f"{GOAL:g}")
-    Console().print(table)
+    command(__doc__, RESULTS, 30, measured, show)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class AdaLoRA(Method):
         """The most triplets that one site can have; none where adalora cannot adapt it."""
         if site.kind != "convolution":
             return min(site.in_features, site.out_features)
-        plain = isinstance(site.module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and site.module.groups == 1
+        plain = isinstance(site.module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
         return min(ConvolutionTriplets.inputs(site), site.out_features) if plain else 0
 
     def for_steps(self, steps: int) -> Self:

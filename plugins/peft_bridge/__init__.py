@@ -13,6 +13,7 @@ from its registry when one of these methods is first asked for, since importing 
     adapter.py      the adapter
     files.py        checkpoints
     support.py      what peft can do with each method, found by trying
+    record.py       what was found, kept
 """
 
 from typing import Any

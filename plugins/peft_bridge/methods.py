@@ -24,6 +24,7 @@ from inarch import (
 from .adapter import PeftAdapter
 from .files import PeftFiles
 from .library import PromptLearningConfig, configs, quiet, said, tasks, tuners
+from .record import supported
 from .settings import UNFIT, Setting, settings_of
 from .trial import PART, require_right_on_quantised
 
@@ -134,10 +135,8 @@ class PeftMethod(Method):
     @classmethod
     def supports(cls) -> Mapping[str, Any]:
         """What peft can do with it, found by trying."""
-        from .support import tried  # here, since only a listing asks
-
         assert cls.peft is not None
-        return tried(cls.peft.peft_type)
+        return supported(cls.peft.peft_type)
 
     def _require_task(self, model: Site, values: Mapping[str, Any]) -> None:
         if issubclass(self.config_class, PromptLearningConfig) and values["task_type"] not in tasks():

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import UnknownNameError, suggestion
 from ..registry import MethodInfo, registry
+from ..training.quiet import quiet_transformers
 from .output import Json, print_json, print_table
 
 Names = Annotated[list[str] | None, typer.Argument(help="These methods only.", show_default=False)]
@@ -14,14 +15,14 @@ Names = Annotated[list[str] | None, typer.Argument(help="These methods only.", s
 
 def methods(names: Names = None, json: Json = False) -> None:
     """List the methods: what each does and supports, its settings, and the package that brought it."""
-    found = _named(registry().methods(), names or [])
+    with quiet_transformers():  # what a library says when it is first imported
+        found = _named(registry().methods(), names or [])
+        described = [(info.to_dict(), _row(info)) for info in found]
     if json:
-        print_json([info.to_dict() for info in found])
-        return
-    print_table(
-        ("method", "package", "what it does and supports, and its settings"),
-        ((info.name, f"{info.distribution} {info.version}".strip(), _described(info)) for info in found),
-    )
+        print_json([entry for entry, _ in described])
+    else:
+        columns = ("method", "package", "what it does and supports, and its settings")
+        print_table(columns, [row for _, row in described])
 
 
 def _named(everything: Mapping[str, MethodInfo], names: list[str]) -> list[MethodInfo]:
@@ -31,10 +32,11 @@ def _named(everything: Mapping[str, MethodInfo], names: list[str]) -> list[Metho
     return [everything[name] for name in names] or list(everything.values())
 
 
-def _described(info: MethodInfo) -> str:
+def _row(info: MethodInfo) -> tuple[str, str, str]:
     settings = ", ".join(f"{name}={value!r}" for name, value in info.settings.items())
     supports = "; ".join(f"{name}: {_said(value)}" for name, value in info.supports.items())
-    return f"{info.summary}\n  {supports}\n  {settings}"
+    described = f"{info.summary}\n  {supports}\n  {settings}"
+    return info.name, f"{info.distribution} {info.version}".strip(), described
 
 
 def _said(value: Any) -> str:

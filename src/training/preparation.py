@@ -121,7 +121,7 @@ def optimizer_steps(arguments: "TrainingArguments", rows: int) -> int:
         return steps
     batches = rows / arguments.train_batch_size
     whole = math.floor(batches) if arguments.dataloader_drop_last else math.ceil(batches)
-    steps_an_epoch = max(1, math.ceil(whole / arguments.gradient_accumulation_steps))
+    steps_an_epoch: int = max(1, math.ceil(whole / arguments.gradient_accumulation_steps))
     epochs: float = arguments.num_train_epochs
     return math.ceil(epochs * steps_an_epoch)
 

@@ -14,22 +14,31 @@ _LOGGERS = (
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Inside, transformers and the hub client log errors only and show no progress bars; afterwards as they were."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for name in _LOGGERS:
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Inside, these loggers report errors only; afterwards they are as they were."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Inside, transformers and the hub client log errors only and show no progress bars; afterwards as they were."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with quiet_loggers(*_LOGGERS):
+            yield
+    finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()

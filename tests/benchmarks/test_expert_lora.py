@@ -35,4 +35,4 @@ def test_both_adapt_the_experts_and_nothing_else_by_as_many_parameters() -> None
 def test_the_committed_results_say_where_they_were_measured() -> None:
     document = json.loads(expert_lora.RESULTS.read_text())
     assert {"date", "cpu", "threads", "python", "torch", "peft"} <= set(document["machine"])
-    assert {row["operation"] for row in document["rows"]} >= {"forward, 1 token"}
+    assert {row["operation"] for row in document["results"]} >= {"forward, 1 token"}

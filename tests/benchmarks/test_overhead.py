@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from inarch_benchmarks import overhead
+from inarch_benchmarks.side_by_side import PACKAGES
 
 
 def test_ratios_are_of_medians_and_overheads_of_what_is_above_the_bare_model() -> None:
@@ -21,13 +22,6 @@ def test_ratios_are_of_medians_and_overheads_of_what_is_above_the_bare_model() -
     assert {row["operation"] for row in (save, forward)} <= set(overhead.GOALS)
 
 
-def test_operations_take_turns_and_the_first_round_does_not_count() -> None:
-    done: list[str] = []
-    spent = overhead.alternate({name: lambda name=name: lambda: done.append(name) for name in "ab"}, repeats=2)  # type: ignore[misc]
-    assert done == ["a", "b"] * 3
-    assert {name: len(values) for name, values in spent.items()} == {"a": 2, "b": 2}
-
-
 def test_every_operation_is_measured_for_both() -> None:
     one, batch = torch.randn(1, 8), torch.randn(2, 8)
     small = overhead.Subject("small", lambda: nn.Sequential(nn.Linear(8, 8)), "0", one, batch, lambda out: out.mean())
@@ -38,4 +32,4 @@ def test_every_operation_is_measured_for_both() -> None:
 
 def test_the_committed_results_say_where_they_were_measured() -> None:
     machine = json.loads(overhead.RESULTS.read_text())["machine"]
-    assert {"date", "cpu", "threads", "python", *overhead.PACKAGES} <= set(machine)
+    assert {"date", "cpu", "threads", "python", *PACKAGES} <= set(machine)

@@ -1,11 +1,16 @@
 """What the listing says of peft's methods, against what peft's documentation and code say."""
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 import inarch
 from inarch.errors import PlanError
+from inarch_plugins.peft_bridge import record
+from inarch_plugins.peft_bridge.library import configs
+from inarch_plugins.peft_bridge.support import tried
 
 from .conftest import small
 from families import assert_same, logits, snapshot
@@ -40,12 +45,20 @@ def test_of_tasks_and_settings() -> None:
     assert "use_cache" in str(supports("xlora")["refuses"])
 
 
-def test_trying_leaves_the_random_numbers_alone() -> None:
+def test_what_is_listed_is_what_trying_finds() -> None:
+    """For every method, with the random numbers left as they are."""
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    supports("oft")
+    assert record.versions() == json.loads(record.RECORD.read_text())["versions"]
+    assert {name: supports(name.lower()) for name in configs()} == {name: tried(name) for name in configs()}
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_with_other_versions_it_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "versions", lambda: {"peft": "99", "bitsandbytes": "99"})
+    monkeypatch.setattr("inarch_plugins.peft_bridge.support.tried", lambda name: {"tried": name})
+    assert supports("oft") == {"tried": "OFT"}
 
 
 @pytest.fixture(scope="module")
