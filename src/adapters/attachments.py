@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from .anatomy import base_parameters
 from .overlay import Overlay
+from .part import base_parameters
 
 if TYPE_CHECKING:
     from .adapter import Adapter

@@ -36,6 +36,11 @@ class PromptPath:
     counts_positions: bool
     decoder: nn.Module | None
 
+    @property
+    def takes_positions(self) -> bool:
+        """Whether positions are to be given to the reader."""
+        return "position_ids" in self.parameters and not self.counts_positions
+
 
 def prompt_path(model: nn.Module) -> PromptPath | None:
     """The path of a prompt in ``model``; ``None`` if it embeds no tokens."""
