@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from inarch import Site
@@ -35,13 +35,3 @@ class ConvolutionLowRank(LowRankPath):
         of_groups = A.repeat(base.groups, *(1 for _ in A.shape[1:])) if base.groups > 1 else A
         low = base._conv_forward(x, of_groups.to(x.dtype), None)
         return _CONVOLVE[B.dim()](low, B.to(x.dtype), groups=base.groups)
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a convolution is a product with its weight, computed as ``nn.Conv1d`` to ``nn.Conv3d`` do."""
-    own: Any = type(module)
-    return (
-        isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        and "weight" in module._parameters
-        and own.forward in (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
-    )

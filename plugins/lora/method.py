@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from inarch import Method, Site, SiteAdapter, matches_name
 
-from .convolution import ConvolutionLowRank, is_plain
+from .convolution import ConvolutionLowRank
 from .dora import MagnitudeConvolution, MagnitudeLowRank
 from .experts import ExpertLowRank
 from .low_rank import LowRank
@@ -92,7 +92,7 @@ class LoRA(Method):
 
     def obstacle(self, site: Site) -> str:
         """Why a site of a kind that LoRA adapts cannot be adapted as these settings say; empty if it can."""
-        if site.kind == "convolution" and not is_plain(site.module):
+        if site.kind == "convolution" and not site.is_plain_convolution:
             return (
                 f"{site.name} is a {type(site.module).__name__}, transposed or computed in a way of its own, which has "
                 "no low-rank path"

@@ -30,7 +30,7 @@ from .declared_roles import roles_by_name
 from .expert_parts import experts_roles, experts_shape
 from .head_parts import new_head_within, transformers_view
 from .linear_parts import is_linear_by_another_name
-from .module_tree import ModuleTree, ancestors
+from .module_tree import ModuleTree, ancestors, input_embedding
 from .once import once_a_class
 from .part import Part, base_modules, base_parameters, turns_axes
 from .role_names import is_in_experts
@@ -90,12 +90,13 @@ def anatomy(model: nn.Module) -> Anatomy:
 
 def _mark_unheard(tree: ModuleTree, parts: dict[str, Part]) -> None:
     """Give the parts where adapters would not run, or break the model, the reason why."""
-    reasons = unheard_modules(tree) | without_gradient(tree)
+    read, frozen = unheard_modules(tree), without_gradient(tree)
+    reasons = read | frozen
     reasons |= unused_copies(tree, [name for name, part in parts.items() if part.kind == "embedding"])
     for name, part in parts.items():
         reason = reasons.get(name) or why_not(part)
         if reason:
-            parts[name] = replace(part, unheard=reason)
+            parts[name] = replace(part, unheard=reason, is_read=name in read and name not in frozen)
 
 
 def _owners(
@@ -233,10 +234,7 @@ def _last_of_chain(tree: ModuleTree, name: str) -> str:
 
 def _embedding_size(model: nn.Module, parts: Mapping[str, Part]) -> int:
     """The size of an embedded token, or of what the first map gives."""
-    try:
-        embedding = model.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        embedding = None
+    embedding = input_embedding(model)
     if isinstance(embedding, nn.Embedding):
         return embedding.embedding_dim
     return next((part.features[1] for part in parts.values() if part.kind in _MAPS), 0)

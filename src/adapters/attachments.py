@@ -11,6 +11,7 @@ from torch import nn
 
 from .overlay import Overlay
 from .part import base_parameters
+from .reversible import ask_for_gradient, ask_no_more
 
 if TYPE_CHECKING:
     from .adapter import Adapter
@@ -27,6 +28,7 @@ class Attachments:
         self.frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self.frozen:
             parameter.requires_grad_(False)
+        self.asking = ask_for_gradient(model)
 
     def cover(self, model: nn.Module, names: Sequence[str]) -> list[Overlay]:
         """The overlays over the base parameters ``names``, made where there is none yet; tied names share one."""
@@ -61,9 +63,11 @@ class Attachments:
         self.overlays.clear()
 
     def unfreeze(self) -> None:
-        """Give the base parameters back their ``requires_grad``."""
+        """Give the base back as it was: its parameters their ``requires_grad``."""
         for parameter in self.frozen:
             parameter.requires_grad_(True)
+        if self.asking is not None:
+            ask_no_more(self.asking)
 
 
 def attachments(model: nn.Module) -> Attachments | None:

@@ -29,6 +29,8 @@ class Part:
         features_first: Whether the features are axis 1 of its output, of a kind that holds others.
         unheard: Why no adapter can be put there: the model reads its weight without calling it, so that none would
             run, or the module computes more than its kind says. Empty where one can.
+        is_read: Whether that is since the model reads its parameters without calling it, so that they can be trained
+            themselves.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Part:
     experts: ExpertsShape | None = None
     features_first: bool = False
     unheard: str = ""
+    is_read: bool = False
 
     @property
     def owns_weight(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .module_tree import input_embedding
 from .part import base_modules
 
 
@@ -66,10 +67,7 @@ def prompt_path(model: nn.Module) -> PromptPath | None:
 
 
 def _embedding(root: nn.Module) -> nn.Embedding | None:
-    try:
-        embedding = root.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
+    embedding = input_embedding(root)
     return embedding if isinstance(embedding, nn.Embedding) else None
 
 

@@ -10,7 +10,7 @@ from ..errors import RouteError, UnknownNameError, shortened, suggestion
 from .adapter import Adapter
 from .anatomy import anatomy
 from .attachments import attachments
-from .module_tree import LISTS, ancestors
+from .module_tree import LISTS, ancestors, input_embedding
 from .overlay import Overlay, Trained
 from .part import base_modules
 from .role_names import is_in_experts
@@ -145,8 +145,7 @@ def _require_rows(model: nn.Module, copies: Mapping[nn.Module, Mapping[str, Any]
     """
     parts = [part for part in anatomy(model).parts.values() if part.kind in ("linear", "norm", "convolution")]
     known = {part.module for part in parts if "expert" not in part.roles and not is_in_experts(part.name)}
-    embedding_of: Any = getattr(model, "get_input_embeddings", None)
-    tokens = embedding_of() if embedding_of else None
+    tokens = input_embedding(model)
     for module, by_owner in copies.items():
         if module not in known and module is not tokens:
             raise RouteError(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..quant import weight_format
-from .module_tree import ModuleTree
+from .module_tree import ModuleTree, input_embedding
 from .once import once_a_class
 from .part import Part
 from .part_code import PartCode, names_in, part_code
@@ -51,7 +51,7 @@ def without_gradient(tree: ModuleTree) -> dict[str, str]:
 def _no_gradient(tree: ModuleTree, name: str, code: PartCode) -> str:
     if not code.has_gradient:
         return "computes without gradients, so that nothing in it is trained."
-    if code.is_reversible:
+    if code.is_reversible and input_embedding(tree.modules[""]) is None:
         return "computes gradients by itself, and only where its input has one, which a frozen embedding has not."
     choosing = [child for child in tree.children(name) if part_code(type(tree.modules[child])).chooses]
     if choosing and name:
