@@ -1,9 +1,11 @@
 # Everything starts from Python 3.11 or later and make: the environment is set up in .venv by the first target that needs it.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where the arena writes its results.
+ARENA ?= benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint arena environment benchmark measured wheel clean
+.PHONY: help demo test coverage lint arena environment benchmark measured wheel clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -11,8 +13,11 @@ help:  ## Say what each target does.
 demo: environment  ## Adapt a small model to handwritten digits with every method; writes inarch-demo/accuracy.png.
 	$(BIN)/inarch demo
 
-test: environment-dev  ## Run the tests, with coverage.
-	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report term
+test: environment-dev  ## Run the tests.
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+coverage: environment-dev  ## Run the tests, the longest too, and say what they cover.
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "thorough or not thorough" --cov --cov-report term
 
 lint: environment-dev  ## Check style, types and import layers.
 	$(BIN)/ruff check .
@@ -22,7 +27,7 @@ lint: environment-dev  ## Check style, types and import layers.
 	$(BIN)/lint-imports
 
 arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
-	$(BIN)/python -m inarch_benchmarks.arena
+	$(BIN)/python -m inarch_benchmarks.arena --output $(ARENA)
 
 benchmark: environment-dev  ## Compare attaching, running, switching, saving and routing with peft; writes benchmarks/results/.
 	$(BIN)/python -m inarch_benchmarks.overhead

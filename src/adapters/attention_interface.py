@@ -23,7 +23,18 @@ from .slot import SLOT, Slot
 _taps: "dict[int, finalize[[int], AttentionAdapter]]" = {}
 """What undoes the ``tap`` of an adapter when it is collected, by the adapter's id."""
 
-_original: list[Callable[..., Any]] = []
+
+class _Lookup:
+    """transformers' own way to look up an attention function, and whether this module's stands in its place.
+
+    What was compiled while it did may still look here after it was put back, so it is never forgotten.
+    """
+
+    original: Callable[..., Any]
+    replaced: bool = False
+
+
+_lookup = _Lookup()
 
 
 class _Served(threading.local):
@@ -43,8 +54,8 @@ def tap(adapter: AttentionAdapter) -> None:
     if id(adapter) not in _taps:
         _taps[id(adapter)] = finalize(adapter, _let_go, id(adapter))
         _taps[id(adapter)].atexit = False
-    if not _original:
-        _original.append(AttentionInterface.get_interface)
+    if not _lookup.replaced:
+        _lookup.original, _lookup.replaced = AttentionInterface.get_interface, True
         AttentionInterface.get_interface = _get_interface
 
 
@@ -59,7 +70,8 @@ def _let_go(tapped: int) -> None:
 
     _taps.pop(tapped, None)
     if not _taps and AttentionInterface.get_interface is _get_interface:
-        AttentionInterface.get_interface = _original.pop()
+        AttentionInterface.get_interface = _lookup.original
+        _lookup.replaced = False
 
 
 def looks_up(module: nn.Module) -> bool:
@@ -83,7 +95,7 @@ def require_served(module: nn.Module, args: Any, output: Any) -> None:
 
 
 def _get_interface(self: Any, attn_implementation: str | None, default: Callable[..., Any]) -> Callable[..., Any]:
-    return partial(_attend, _original[0](self, attn_implementation, default), attn_implementation or "eager")
+    return partial(_attend, _lookup.original(self, attn_implementation, default), attn_implementation or "eager")
 
 
 def _attend(

@@ -211,7 +211,7 @@ def test_it_cannot_be_weighed() -> None:
 def untapped(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model has an attention adapter yet, whatever other tests have kept."""
     monkeypatch.setattr(INTERFACE, "_taps", {})
-    monkeypatch.setattr(INTERFACE, "_original", [])
+    monkeypatch.setattr(INTERFACE, "_lookup", INTERFACE._Lookup())
     monkeypatch.setattr(AttentionInterface, "get_interface", UNTOUCHED)
 
 

@@ -53,7 +53,10 @@ MOVES = {"cpt"}
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
 
 
-@pytest.fixture(params=FAMILIES, scope="module")
+@pytest.fixture(
+    params=[name if name in ("llama", "bert") else pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES],
+    scope="module",
+)
 def family(request: pytest.FixtureRequest) -> Family:
     return one_layer(request.param)
 
