@@ -140,8 +140,8 @@ class LoRA(Method):
 
     def _names(self, site: Site) -> bool:
         """Whether a target or a pattern names the site itself, rather than a role of it."""
-        names = [target for target in self.targets if not target.startswith("@")]
-        return any(matches_name(site.name, name) for name in [*names, *self.rank_pattern])
+        names = (name for name in (*self.targets, *self.rank_pattern) if not name.startswith("@"))
+        return any(matches_name(site.name, name) for name in names)
 
 
 def _sizes(site: Site) -> list[tuple[int, int]]:

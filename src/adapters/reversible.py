@@ -4,6 +4,7 @@ What a frozen embedding gives has none, and nothing after it would be trained. S
 embedding of such a model gives a tensor that asks for a gradient.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,13 +14,17 @@ from .module_tree import input_embedding
 from .part_code import part_code
 
 
-def ask_for_gradient(model: nn.Module) -> nn.Module | None:
+def ask_for_gradient(model: nn.Module, modules: Iterable[nn.Module]) -> nn.Module | None:
     """Let the input embedding of a reversible network ask for a gradient.
+
+    Args:
+        model: The model.
+        modules: All of its modules.
 
     Returns:
         The embedding; ``None`` for every other network.
     """
-    if not any(part_code(type(module)).is_reversible for module in model.modules()):
+    if not any(part_code(kind).is_reversible for kind in {type(module) for module in modules}):
         return None
     embedding = input_embedding(model)
     if embedding is not None:
