@@ -7,8 +7,10 @@ with the last adapter.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
+from ..quant import has_weight_format, weight_format
 from .anatomy import base_parameters
 from .overlay import Overlay
 
@@ -24,7 +26,9 @@ class Attachments:
     def __init__(self, model: nn.Module) -> None:
         self.adapters: dict[str, Adapter] = {}
         self.overlays: dict[str, Overlay] = {}
-        self.frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        parameters = list(model.parameters())
+        self.held = [] if all(map(torch.is_floating_point, parameters)) else _held(model)
+        self.frozen = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in self.frozen:
             parameter.requires_grad_(False)
 
@@ -61,9 +65,17 @@ class Attachments:
         self.overlays.clear()
 
     def unfreeze(self) -> None:
-        """Give the base parameters back their ``requires_grad``."""
+        """Give the base parameters back their ``requires_grad``, and let their layers do with them as they did."""
+        for module in self.held:
+            weight_format(module).release(module)
         for parameter in self.frozen:
             parameter.requires_grad_(True)
+
+
+def _held(model: nn.Module) -> list[nn.Module]:
+    """The layers of a quantised model that would do something to their weights."""
+    layers = [module for module in model.modules() if has_weight_format(module)]
+    return [module for module in layers if weight_format(module).hold(module)]
 
 
 def attachments(model: nn.Module) -> Attachments | None:
