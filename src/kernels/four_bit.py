@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -86,6 +86,14 @@ class FourBit:
             dtype or self.dtype,
             *((nested.absmax, nested.code, nested.offset, nested.blocksize) if nested else ()),
         )
+
+    def to(self, device: torch.device) -> Self:
+        """The same weight on another device."""
+        nested = self.nested
+        if nested:
+            nested = replace(nested, absmax=nested.absmax.to(device), code=nested.code.to(device))
+        packed, absmax, code = (tensor.to(device) for tensor in (self.packed, self.absmax, self.code))
+        return replace(self, packed=packed, absmax=absmax, code=code, nested=nested)
 
     def tensors(self) -> dict[str, Tensor]:
         """The entries of a checkpoint by what follows the weight's name there; the weight itself stands under ""."""
