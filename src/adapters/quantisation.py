@@ -10,7 +10,9 @@ from ..errors import PlanError, UnknownNameError, suggestion
 from ..quant import FourBitLinear, Int8Linear, QuantisedLinear
 from .anatomy import anatomy
 from .attachments import attachments
+from .module_tree import ancestors
 from .part import Part, base_parameters
+from .part_code import part_code
 
 KINDS: dict[str, Callable[[nn.Module], QuantisedLinear]] = {
     "nf4": FourBitLinear.of,
@@ -26,7 +28,7 @@ def quantize(model: nn.Module, kind: str) -> tuple[str, ...]:
     """Exchange the linear maps of the backbone, one after the other, and freeze the rest of it.
 
     What stays as it is: heads, embeddings, norms, convolutions, routers and gates, maps whose weight something else
-    shares or reads for itself, and maps of a class of their own.
+    shares or speaks of, and maps of a class of their own.
 
     Args:
         model: The model; changed in place.
@@ -45,7 +47,7 @@ def quantize(model: nn.Module, kind: str) -> tuple[str, ...]:
         raise PlanError("Adapters are attached to this model: quantise it first, and attach them then.")
     tied = {name for name, count in _holders(model).items() if count > 1}
     large = [part for part in anatomy(model).parts.values() if _is_large(part)]
-    chosen = [part for part in large if f"{part.name}.weight" not in tied]
+    chosen = [part for part in large if f"{part.name}.weight" not in tied and not _is_read(model, part.name)]
     if not chosen:
         raise PlanError(
             f"Nothing in this {type(model).__name__} can be quantised: it has no linear map in floating point with "
@@ -69,6 +71,12 @@ def _is_large(part: Part) -> bool:
         and not part.module._forward_hooks
         and not part.module._forward_pre_hooks
     )
+
+
+def _is_read(model: nn.Module, name: str) -> bool:
+    """Whether the code of a module around it speaks of its weight: T5 casts its hidden states to the dtype of one."""
+    around = ((other, name[len(other) + 1 :] if other else name) for other in [*ancestors(name), ""])
+    return any(path in part_code(type(model.get_submodule(other))).read for other, path in around)
 
 
 def _holders(model: nn.Module) -> Counter[str]:

@@ -76,8 +76,9 @@ def test_the_large_maps_of_the_backbone_are_exchanged_and_nothing_else(name: str
     plain, size = copy.deepcopy(model), stored_bytes(model)
     exchanged = inarch.quantize(model, kind)
     assert set(exchanged) == {n for n, module in model.named_modules() if isinstance(module, QuantisedLinear)}
-    reached = set(inarch.plan(plain, "lora").sites) and {site.name for site in inarch.plan(plain, "lora").sites}
-    assert set(exchanged) == reached
+    reached = {site.name for site in inarch.plan(plain, "lora").sites}
+    # T5 casts hidden states to the dtype of these weights, so they stay in floating point
+    assert set(exchanged) == {at for at in reached if not at.endswith("DenseReluDense.wo")}
     # the same function as that of a plain model with the dequantised weights
     for at in exchanged:
         module = model.get_submodule(at)
@@ -86,7 +87,7 @@ def test_the_large_maps_of_the_backbone_are_exchanged_and_nothing_else(name: str
         kept.data = weight.T.contiguous() if kept.shape != weight.shape or name == "gpt2" else weight
     found, expected = model(**batch(name)).logits, plain(**batch(name)).logits
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
-    assert stored_bytes(model) < 0.6 * size
+    assert stored_bytes(model) < 0.7 * size
 
 
 def test_routers_gates_and_tied_maps_stay() -> None:
