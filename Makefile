@@ -21,7 +21,7 @@ lint: environment-dev  ## Check style, types and import layers.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes most of an hour.
+arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
 	$(BIN)/python -m inarch_benchmarks.arena
 
 benchmark: environment-dev  ## Compare attaching, running, switching, saving and routing with peft; writes benchmarks/results/.

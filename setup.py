@@ -9,4 +9,8 @@ packages = [
     for package, folder in FOLDERS.items()
     for below in ["", *find_packages(folder)]
 ]
-setup(package_dir=FOLDERS, packages=packages, package_data={"inarch": ["py.typed", "testing/new-method/*"], "inarch_plugins": ["peft_bridge/record.json"]})
+setup(
+    package_dir=FOLDERS,
+    packages=packages,
+    package_data={"inarch": ["py.typed", "testing/new-method/*"], "inarch_plugins": ["peft_bridge/record.json"]},
+)

@@ -38,11 +38,14 @@ class BiasShift(OutputAdapter):
 class BitFit(Method):
     """h = W x + b, with b trained and W frozen, at every module of the backbone that has a bias.
 
+    The bias of a module that the model reads without calling it, as state-space models do, is trained itself.
+
     Ben Zaken et al. 2021, arXiv:2106.10199, equations 1 to 5.
     """
 
     name = "bitfit"
     accepts = ("bias",)
+    trains_read = ("bias",)
 
     targets: tuple[str, ...] = ("@bias",)
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 import inarch
 from inarch import (
-    CheckpointError,
     InputAdapter,
     Method,
     OutputAdapter,
@@ -41,32 +40,43 @@ class ScaledOutput(OutputAdapter):
         factor = self.ia3_l.flatten() if self.linear else self.ia3_l
         return (y * factor).to(y.dtype)
 
-    def delta(self) -> WeightDelta:
-        """``(l - 1) * W``, row by row, and ``(l - 1) * b``."""
+    def delta(self) -> WeightDelta | None:
+        """``(l - 1) * W``, row by row, and ``(l - 1) * b``; ``None`` where W is not what the base multiplies by."""
         site, change = self.site, self.ia3_l.flatten() - 1
         bias = site.module.bias
         if self.linear:
             weight = change[:, None] * site.weight().to(change.dtype)
+        elif not multiplies_by_its_weight(site.module):
+            return None
         else:
-            weight = _weight(site).detach().to(change.dtype) * _over_kernel(change, site.module)
+            weight = _weight(site).detach().to(change.dtype) * _over_outputs(change, site.module)
         return WeightDelta(weight, change * bias.detach().to(change.dtype) if isinstance(bias, Tensor) else None)
 
 
 class ScaledInput(InputAdapter):
-    """``x' = l * x`` before a linear map; ``ia3_l`` is (1, in_features) and starts at one."""
+    """``x' = l * x``, a factor for each input feature; ``ia3_l`` is (1, in_features), or (1, channels, 1, ...).
+
+    It starts at one.
+    """
 
     def __init__(self, site: Site) -> None:
         super().__init__()
         self.site = site
-        self.ia3_l = nn.Parameter(torch.ones(1, site.in_features, device=site.device))
+        points = [] if site.kind == "linear" else [1] * (_weight(site).dim() - 2)
+        self.ia3_l = nn.Parameter(torch.ones(1, site.in_features, *points, device=site.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """The input, scaled."""
-        return (x * self.ia3_l.flatten()).to(x.dtype)
+        return (x * (self.ia3_l.flatten() if self.ia3_l.dim() == 2 else self.ia3_l)).to(x.dtype)
 
-    def delta(self) -> WeightDelta:
-        """``W * (l - 1)``, column by column."""
-        return WeightDelta((self.ia3_l - 1) * self.site.weight().to(self.ia3_l.dtype))
+    def delta(self) -> WeightDelta | None:
+        """``W * (l - 1)``, column by column; ``None`` where W is not what the base multiplies by."""
+        change = self.ia3_l - 1
+        if self.site.kind == "linear":
+            return WeightDelta(change * self.site.weight().to(change.dtype))
+        if not multiplies_by_its_weight(self.site.module):
+            return None
+        return WeightDelta(_weight(self.site).detach().to(change.dtype) * _over_inputs(change, self.site.module))
 
 
 def _weight(site: Site) -> Tensor:
@@ -75,16 +85,47 @@ def _weight(site: Site) -> Tensor:
     return weight
 
 
-def _over_kernel(change: Tensor, convolution: nn.Module) -> Tensor:
-    """A vector over a convolution's output channels, in the shape that its weight is multiplied by."""
+def multiplies_by_its_weight(convolution: nn.Module) -> bool:
+    """Whether a convolution moves its weight over its input as it is, rather than what it first makes of it.
+
+    A ``forward`` of its own that speaks of no weight leaves that to the one it is derived from, as one that pads does.
+    """
+    forward: Any = type(convolution).forward
+    is_torch = forward.__module__ == nn.Conv2d.forward.__module__
+    return "weight" in convolution._parameters and (is_torch or "weight" not in forward.__code__.co_names)
+
+
+def _over_outputs(change: Tensor, convolution: nn.Module) -> Tensor:
+    """A vector over a convolution's output channels, in the shape that its weight is multiplied by.
+
+    The weight is (out_channels, in_channels / groups, ...); of a transposed one (in_channels, out_channels / groups,
+    ...), where each group of rows has its own channels.
+    """
+    return _over_rows(change, convolution) if not convolution.transposed else _over_columns(change, convolution)
+
+
+def _over_inputs(change: Tensor, convolution: nn.Module) -> Tensor:
+    """Likewise for its input channels."""
+    change = change.flatten()
+    return _over_columns(change, convolution) if not convolution.transposed else _over_rows(change, convolution)
+
+
+def _over_rows(change: Tensor, convolution: nn.Module) -> Tensor:
+    return change.view(-1, *[1] * (_axes(convolution) - 1))
+
+
+def _over_columns(change: Tensor, convolution: nn.Module) -> Tensor:
     weight, groups = convolution.weight, convolution.groups
     assert isinstance(weight, Tensor)
     assert isinstance(groups, int)
-    if convolution.transposed:  # (in_channels, out_channels / groups, ...): each group of rows has its own channels
-        change = change.view(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
-    else:
-        change = change[:, None]
-    return change.view(*change.shape, *[1] * (weight.dim() - 2))
+    by_group = change.view(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+    return by_group.view(*by_group.shape, *[1] * (weight.dim() - 2))
+
+
+def _axes(convolution: nn.Module) -> int:
+    weight = convolution.weight
+    assert isinstance(weight, Tensor)
+    return weight.dim()
 
 
 class IA3InPeft(PeftFormat):
@@ -110,12 +151,6 @@ class IA3InPeft(PeftFormat):
         """The settings: the modules by name."""
         given = config.get("feedforward_modules") or []
         feedforward = tuple(site for site in shapes if _names_for_peft(given, site))
-        convolutions = [site for site in feedforward if len(shapes[site].get("ia3_l", ())) > 2]
-        if convolutions:
-            raise CheckpointError(
-                f"The checkpoint scales the input of {convolutions[0]}, a convolution, and the method ia3 scales those "
-                "of linear maps only: load it with peft."
-            )
         return IA3(targets=tuple(shapes), feedforward=feedforward)
 
 
@@ -147,10 +182,7 @@ class IA3(Method):
 
     def build(self, site: Site) -> SiteAdapter:
         """The vector of one site."""
-        if not self.scales_input(site):
-            return ScaledOutput(site)
-        self.require(site.kind == "linear", "feedforward", f"{site.name} is a {site.kind}, and only linear maps can be")
-        return ScaledInput(site)
+        return ScaledInput(site) if self.scales_input(site) else ScaledOutput(site)
 
     def scales_input(self, site: Site) -> bool:
         """Whether the input of a site is scaled."""

@@ -1,5 +1,9 @@
 """Fixtures that every test may use."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests start: there is a worker on each core
+
 import pytest
 
 from families import FAMILIES, Family

@@ -16,6 +16,7 @@ from inarch_benchmarks.arena.arena import Row, run
 from inarch_benchmarks.arena.catalogue import TASKS, Entry, entries
 from inarch_benchmarks.arena.cell import FAILED
 from inarch_benchmarks.arena.contenders import CONTENDERS
+from inarch_benchmarks.arena.diary import Diary
 from inarch_benchmarks.arena.document import OUTCOMES, by_reason, document, page, summary
 from inarch_benchmarks.arena.plot import save_plot
 from inarch_benchmarks.embedded.workers import processors
@@ -32,17 +33,21 @@ def chosen(models: str, tasks: Sequence[str]) -> list[Entry]:
     ]
 
 
-def watched(selected: Sequence[Entry], methods: Sequence[str], processes: int, console: Console) -> list[Row]:
-    """Run with a progress bar; what fails is told at once."""
+def watched(
+    selected: Sequence[Entry], methods: Sequence[str], processes: int, console: Console, diary: Diary
+) -> list[Row]:
+    """Run what is not in the diary, with a progress bar; what fails is told at once."""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     )
     with bar:
-        task = bar.add_task("arena", total=len(selected))
+        rows = {row.entry: row for row in diary.rows(selected)}
+        task = bar.add_task("arena", total=len(selected), completed=len(rows))
         failed = 0
 
         def on_done(row: Row) -> None:
             nonlocal failed
+            diary.note(row)
             for method, cell in row.cells.items():
                 if cell.outcome == FAILED:
                     failed += 1
@@ -51,7 +56,9 @@ def watched(selected: Sequence[Entry], methods: Sequence[str], processes: int, c
                     )
             bar.update(task, advance=1, description=f"arena, {failed} failed")
 
-        return run(selected, methods, processes, on_done)
+        left = [entry for entry in selected if entry not in rows]
+        rows |= {row.entry: row for row in run(left, methods, processes, on_done)}
+        return [rows[entry] for entry in selected]
 
 
 def show(rows: Sequence[Row], methods: Sequence[str], console: Console) -> None:
@@ -76,6 +83,7 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(TASKS), help="names, with commas")
     parser.add_argument("--processes", type=int, default=processors(), help="processes of one thread each")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for arena.json, arena.md and arena.png")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was ended, of the same output")
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on standard output")
     options = parser.parse_args()
     methods = options.methods.split(",")
@@ -83,14 +91,18 @@ def main() -> None:
         parser.error(f"no method {', '.join(sorted(unknown))} in the arena: {', '.join(CONTENDERS)}")
     if not (selected := chosen(options.models, options.tasks.split(","))):
         parser.error(f'no architecture matches "{options.models}" in {options.tasks}')
+    diary = Diary(options.output / "arena.jsonl", methods)
+    if not options.resume:
+        diary.close()
     start = time.perf_counter()
-    rows = watched(selected, methods, options.processes, Console(stderr=True))
+    rows = watched(selected, methods, options.processes, Console(stderr=True), diary)
     seconds = time.perf_counter() - start
     options.output.mkdir(parents=True, exist_ok=True)
     told = document(rows, methods, seconds)
     (options.output / "arena.json").write_text(json.dumps(told, indent=1) + "\n")
     (options.output / "arena.md").write_text(page(rows, methods, seconds))
     save_plot(rows, methods, options.output / "arena.png")
+    diary.close()
     if options.json:
         print(json.dumps(told, indent=1))  # noqa: T201 - the command's output
     else:

@@ -49,6 +49,12 @@ class Row:
             "cells": {name: cell.to_dict() for name, cell in self.cells.items()},
         }
 
+    @classmethod
+    def from_dict(cls, entry: Entry, told: Mapping[str, Any]) -> "Row":
+        """The row of ``entry`` that ``to_dict`` made."""
+        cells = {name: Cell(**cell) for name, cell in told["cells"].items()}
+        return cls(entry, told["unbuilt"], told["parameters"], cells)
+
 
 def contest(entry: Entry, methods: Sequence[str]) -> Row:
     """Every method on one architecture, in this process."""

@@ -48,12 +48,17 @@ def _drawn(value: Any) -> Tensor:
 
 
 def _media(task: str, config: Any, taken: frozenset[str]) -> dict[str, Tensor]:
-    """Images or sound as most models take them."""
-    if task in ("image-classification", "image-text-to-text"):
+    """Images or sound as most models take them; those that have a tower for them take them beside text too."""
+    if task in ("image-classification", "image-text-to-text") or _has(config, "vision_config"):
         return _images(config, taken)
-    if task in ("audio-classification", "speech-seq2seq"):
+    if task in ("audio-classification", "speech-seq2seq") or _has(config, "audio_config"):
         return _sound(config, taken)
     return {}
+
+
+def _has(config: Any, part: str) -> bool:
+    """Whether a config has the config of this part."""
+    return getattr(config, part, None) is not None
 
 
 def _images(config: Any, taken: frozenset[str]) -> dict[str, Tensor]:
@@ -128,4 +133,6 @@ def _text(task: str, config: Any, taken: frozenset[str], media_tokens: int) -> d
 def _media_token(config: Any) -> int:
     """The token that stands where an image or a sound is."""
     names = [f"{kind}_token_{end}" for kind in ("image", "audio", "video") for end in ("id", "index")]
-    return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), 0)
+    places = [config, getattr(config, "vision_config", None)]
+    found = (getattr(place, name, None) for place in places for name in names)
+    return next((token for token in found if token is not None), 0)

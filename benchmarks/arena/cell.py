@@ -14,7 +14,7 @@ from torch import nn
 
 import inarch
 from inarch_benchmarks.arena.contenders import STEPS, Contender
-from inarch_benchmarks.arena.observe import Batch, Observation, loss_of, observe, reached, snapshot, traces
+from inarch_benchmarks.arena.observe import Batch, Observation, Reached, loss_of, observe, reached, snapshot, traces
 
 PASSED, REFUSED, FAILED, MISSING = "passed", "refused", "failed", "not installed"
 
@@ -31,14 +31,14 @@ class Subject:
         make: Makes the model, equal to the bit each time.
         batch: A batch with labels.
         base: What the model says to the batch.
-        reached: Names of its parameters that the loss depends on.
+        reached: What the loss depends on.
         parameters: Number of its parameters.
     """
 
     make: Callable[[], nn.Module]
     batch: Batch
     base: Observation
-    reached: frozenset[str]
+    reached: Reached
     parameters: int = 0
 
 
@@ -83,9 +83,9 @@ def subject(make: Callable[[], nn.Module], batch: Batch) -> Subject:
     base = observe(model, batch)
     _require(math.isfinite(base.loss), f"the base's loss is {base.loss}")
     _require(observe(make(), batch).equals(base), "the base model is not the same twice")
-    names = reached(model, batch)
-    _require(bool(names), "the base's loss depends on none of its parameters")
-    return Subject(make, batch, base, names, sum(parameter.numel() for parameter in model.parameters()))
+    found = reached(model, batch)
+    _require(bool(found.parameters), "the base's loss depends on none of its parameters")
+    return Subject(make, batch, base, found, sum(parameter.numel() for parameter in model.parameters()))
 
 
 def run_cell(subject: Subject, method: str | inarch.Method, contender: Contender) -> Cell:
@@ -192,9 +192,11 @@ class _Trial:
         trained = observe(model, self.subject.batch)
         _require(math.isfinite(trained.loss), f"the loss is {trained.loss} after {STEPS} steps")
         silent = [site.name for site in adapter.sites if not self._touched_at(adapter, site.name)]
-        wrongly = [name for name in silent if self._depends_on(name)]
-        wrongly += [name for name in adapter.trained if name in self.subject.reached and name not in self.touched]
-        self.unused = len(silent) - len([name for name in wrongly if name in silent])
+        needed = [site.name for site in adapter.sites if self.subject.reached.needs(site)]
+        wrongly = [name for name in silent if name in needed]
+        self.unused = len(silent) - len(wrongly)
+        known = self.subject.reached.parameters
+        wrongly += [name for name in adapter.trained if name in known and name not in self.touched]
         _require(not wrongly, f"{len(wrongly)} of {len(adapter.sites)} sites got no gradient: {_some(wrongly)}")
         _require(bool(self.touched), f"the loss depends on none of the {len(silent)} sites: {_some(silent)}")
         _require(not trained.equals(self.subject.base), f"a silent no-op: {STEPS} steps changed nothing")
@@ -203,10 +205,6 @@ class _Trial:
     def _touched_at(self, adapter: inarch.Adapter, site: str) -> bool:
         names = (name for name, _ in adapter.modules[site].named_parameters())
         return any((f"{site}.{name}" if site else name) in self.touched for name in names)
-
-    def _depends_on(self, site: str) -> bool:
-        """Whether the loss depends on a parameter of the base in this module."""
-        return any(name.startswith(f"{site}." if site else "") for name in self.subject.reached)
 
     def _loads(self, folder: str, trained: Observation) -> None:
         fresh = self.subject.make()

@@ -7,7 +7,7 @@ from typing import Any
 
 from inarch_benchmarks.arena.arena import Row
 from inarch_benchmarks.arena.cell import FAILED, MISSING, PASSED, REFUSED
-from inarch_benchmarks.overhead import machine
+from inarch_benchmarks.side_by_side import machine
 
 OUTCOMES = (PASSED, REFUSED, FAILED, MISSING)
 

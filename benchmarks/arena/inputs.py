@@ -49,6 +49,7 @@ ONE_IMAGE_EACH = Normal((ROWS, 1, 3, 32, 32))
 TILES = {"pixel_values": Normal((ROWS, 2, 3, 32, 32)), "image_sizes": [[32, 32]] * ROWS}
 PACKED = {"pixel_values": Normal((1, 3, 8, ROWS * 16 * 8)), "target_sizes": [[4, 4]] * ROWS}
 CODES = {"input_ids": Whole(64, 128, (ROWS * 4, 8)), "labels": Whole(64, 128, (ROWS, 8, 4))}
+HEARD = {"input_features_mask": Full(1, (ROWS, 256))}
 GRID = [[x, y] for x in range(4) for y in range(4)]
 
 INPUTS: dict[str, dict[str, Any]] = {
@@ -71,6 +72,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     "idefics": {"pixel_values": ONE_IMAGE_EACH, "image_attention_mask": Full(1, (ROWS, 8, 1))},
     "idefics2": {"pixel_values": ONE_IMAGE_EACH},
     "idefics3": {"pixel_values": ONE_IMAGE_EACH},
+    "modernvbert": {"pixel_values": ONE_IMAGE_EACH},
+    "ultravbert": {"pixel_values": ONE_IMAGE_EACH},
     "instructblip": {"qformer_input_ids": Whole(64, 128, (ROWS, 4)), "qformer_attention_mask": Full(1, (ROWS, 4))},
     "instructblipvideo": {
         "pixel_values": Normal((ROWS, 1, 3, 32, 32)),
@@ -104,6 +107,11 @@ INPUTS: dict[str, dict[str, Any]] = {
         "image_token_pooling": [[4 * token + patch for patch in range(4)] for token in range(4 * ROWS)],
         "image_grids": [[2, 2, 0, 0]] * ROWS,
     },
+    "phi4_multimodal": {
+        "image_pixel_values": Normal((ROWS, 2, 3, 32, 32)),
+        "image_sizes": [[32, 32]] * ROWS,
+        "image_attention_mask": Full(1, (ROWS, 2, 4, 4)),
+    },
     "pi0": {
         "state": Normal((ROWS, 32)),
         "actions": Normal((ROWS, 8, 32)),
@@ -112,6 +120,8 @@ INPUTS: dict[str, dict[str, Any]] = {
         "labels": None,
     },
     "udop": {"bbox": Full(0.5, (ROWS, 8, 4))},
+    "evolla": {"protein_input_ids": Whole(4, 24, (ROWS, 8)), "protein_attention_mask": Full(1, (ROWS, 8))},
+    "neomme": {"pixel_values": Normal((ROWS * 16, 192))},
     "paddleocr_vl": {"pixel_values": Normal((ROWS * 16, 3, 8, 8))},
     "nemotron_h_omni": {"pixel_values": Normal((ROWS * 16, 192)), "image_grid_hw": [[4, 4]] * ROWS},
     "pix2struct": {
@@ -123,6 +133,12 @@ INPUTS: dict[str, dict[str, Any]] = {
     "smolvlm": {"pixel_values": ONE_IMAGE_EACH},
     "video_llama_3": {"image_merge_sizes": [2] * ROWS},
     # Sound
+    "audioflamingo3": HEARD,
+    "glmasr": HEARD,
+    "moss_transcribe_diarize": HEARD | {"padding_mask": Full(1, (ROWS, 256))},
+    "musicflamingo": HEARD,
+    "nemo_speechlm": {"input_features": Normal((ROWS, 32, 16)), "input_features_mask": Full(1, (ROWS, 32))},
+    "qwen2_audio": {"feature_attention_mask": Full(1, (ROWS, 256))},
     "audio-spectrogram-transformer": {"input_values": Normal((ROWS, 32, 16))},
     "canary": {"input_features": Normal((ROWS, 64, 16))},
     "cohere_asr": {"input_features": Normal((ROWS, 64, 16))},
@@ -147,5 +163,5 @@ INPUTS: dict[str, dict[str, Any]] = {
 }
 """The inputs of a model type by name: how each is drawn, or its very values; ``None`` leaves one out."""
 
-MEDIA_TOKENS = {"granite4_vision": 10, "pi0": 16}
+MEDIA_TOKENS = {"granite4_vision": 10, "musicflamingo": 64, "phi4_multimodal": 13, "pi0": 16, "qwen2_audio": 64}
 """How many tokens of text an image of a model type takes the place of, where the model does not say it."""

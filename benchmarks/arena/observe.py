@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import inarch
+
 Batch = Mapping[str, Tensor]
 
 
@@ -37,6 +39,35 @@ class Observation:
         return pairs
 
 
+@dataclass(frozen=True)
+class Reached:
+    """What the loss of a model depends on.
+
+    Attributes:
+        parameters: Names of its parameters.
+        modules: Names of the modules whose output, the first of several, it depends on.
+        called: Names of the modules that are called, or whose weight is that of one that is.
+    """
+
+    parameters: frozenset[str]
+    modules: frozenset[str]
+    called: frozenset[str]
+
+    def needs(self, site: inarch.Site) -> bool:
+        """Whether an adapter at a site must get a gradient: the loss depends on what the base has there, as it is used.
+
+        What a module gives may be left aside while its matrix counts in another one, and where the matrix itself has no
+        gradient, since all that it is given is zero, an adapter of it has none either.
+        """
+        own = site.module._parameters.get("weight")
+        start = f"{site.name}." if site.name else ""
+        if own is None or not own.is_floating_point():
+            depends = any(name.startswith(start) for name in self.parameters)
+        else:
+            depends = f"{start}weight" in self.parameters
+        return depends and (site.name in self.modules or site.name not in self.called)
+
+
 def loss_of(model: nn.Module, batch: Batch) -> Tensor:
     """The loss, with its graph; the same for the same model and batch, whatever the model draws by chance."""
     loss: Tensor = _loss(_output(model, batch))
@@ -50,16 +81,52 @@ def observe(model: nn.Module, batch: Batch) -> Observation:
     return Observation(_loss(output).detach().clone(), _logits(output))
 
 
-def reached(model: nn.Module, batch: Batch) -> frozenset[str]:
-    """Names of the parameters that the loss depends on: those whose gradient is not zero. They are left trainable."""
+def reached(model: nn.Module, batch: Batch) -> Reached:
+    """What the loss depends on: that whose gradient is not zero. The parameters are left trainable."""
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
+    notes = [_Note(name) for name, _ in model.named_modules()]
+    hooks = [module.register_forward_hook(note) for note, module in zip(notes, model.modules(), strict=True)]
     loss_of(model, batch).backward()
-    return frozenset(
+    for hook in hooks:
+        hook.remove()
+    parameters = frozenset(
         name
         for name, parameter in model.named_parameters(remove_duplicate=False)
         if parameter.grad is not None and bool(parameter.grad.any())
     )
+    modules = frozenset(note.name for note in notes if note.reached)
+    return Reached(parameters, modules, _called(model, {note.name for note in notes if note.called}))
+
+
+def _called(model: nn.Module, names: set[str]) -> frozenset[str]:
+    """The modules that were called, and those that share a parameter with one of them."""
+    modules = dict(model.named_modules())
+    used = {
+        id(parameter) for name in names for parameter in modules[name]._parameters.values() if parameter is not None
+    }
+    return frozenset(names).union(
+        name for name, module in modules.items() if used.intersection(map(id, module._parameters.values()))
+    )
+
+
+@dataclass
+class _Note:
+    """A forward hook: whether a module is called, and whether a gradient that is not zero comes to its first output."""
+
+    name: str
+    called: bool = False
+    reached: bool = False
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.called = True
+        while isinstance(output, (tuple, list, dict)) and output:
+            output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(self._look)
+
+    def _look(self, gradient: Tensor) -> None:
+        self.reached |= bool(gradient.any())
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:

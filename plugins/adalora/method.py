@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inarch import ConfigError, Method, Site, SiteAdapter, Step, matches_name
 
@@ -96,8 +96,12 @@ class AdaLoRA(Method):
         """The triplets of one linear map or convolution."""
         kind: type[Triplets] = Triplets
         if site.kind == "convolution":
-            convolves = isinstance(site.module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-            self.require(convolves, "targets", f"{site.name} is a transposed convolution, which adalora cannot adapt")
+            kind_of = type(site.module).__name__
+            self.require(
+                site.is_plain_convolution,
+                "targets",
+                f"{site.name} is a {kind_of}, transposed or computed in a way of its own, which adalora cannot adapt",
+            )
             kind = ConvolutionTriplets
         largest = min(kind.inputs(site), site.out_features)
         size = f"{site.out_features} x {kind.inputs(site)}"
@@ -122,8 +126,7 @@ class AdaLoRA(Method):
         """The most triplets that one site can have; none where adalora cannot adapt it."""
         if site.kind != "convolution":
             return min(site.in_features, site.out_features)
-        plain = isinstance(site.module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-        return min(ConvolutionTriplets.inputs(site), site.out_features) if plain else 0
+        return min(ConvolutionTriplets.inputs(site), site.out_features) if site.is_plain_convolution else 0
 
     def for_steps(self, steps: int) -> Self:
         """This method for a run of ``steps`` optimizer steps."""

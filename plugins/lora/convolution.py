@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from inarch import Site
@@ -17,28 +17,21 @@ _CONVOLVE = {3: functional.conv1d, 4: functional.conv2d, 5: functional.conv3d}
 class ConvolutionLowRank(LowRankPath):
     """``y' = y + scale B * (A * dropout(x))``, with ``*`` a convolution.
 
-    A is (rank, in_channels, kernel) and moves over ``x`` as the base does, with its stride, padding and dilation; B is
-    (out_channels, rank, 1), one point wide. It is the paper's equation 3 on the weight as a matrix of (out, in kernel).
+    A is (rank, in_channels / groups, kernel) and moves over ``x`` as the base does, with its stride, padding and
+    dilation; B is (out_channels, rank, 1), one point wide. It is the paper's equation 3 on the weight as a matrix of
+    (out, in / groups kernel). All groups share A, and B takes what it makes of the group that its rows belong to.
     """
 
     def __init__(self, site: Site, rank: int, scale: float, dropout: float) -> None:
         kernel: Any = site.module.kernel_size
         B = torch.zeros(site.out_features, rank, *(1 for _ in kernel), device=site.device)
-        super().__init__(uniform(site, rank, site.in_features, *kernel), B, scale, dropout)
+        base: Any = site.module
+        super().__init__(uniform(site, rank, site.in_features // base.groups, *kernel), B, scale, dropout)
         self.site = site
 
     def path(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:
         """``B * (A * x)``, in the dtype of ``x``."""
         base: Any = self.site.module  # convolves with another weight as with its own: same stride, padding and dilation
-        return _CONVOLVE[B.dim()](base._conv_forward(x, A.to(x.dtype), None), B.to(x.dtype))
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a convolution is one product with its weight: ungrouped, and computed as ``nn.Conv1d`` to ``3d`` do."""
-    own: Any = type(module)
-    return (
-        isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        and module.groups == 1
-        and "weight" in module._parameters
-        and own.forward in (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
-    )
+        of_groups = A.repeat(base.groups, *(1 for _ in A.shape[1:])) if base.groups > 1 else A
+        low = base._conv_forward(x, of_groups.to(x.dtype), None)
+        return _CONVOLVE[B.dim()](low, B.to(x.dtype), groups=base.groups)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from inarch import Method, Site, SiteAdapter, matches_name
 
-from .convolution import ConvolutionLowRank, is_plain
+from .convolution import ConvolutionLowRank
 from .dora import MagnitudeConvolution, MagnitudeLowRank
 from .experts import ExpertLowRank
 from .low_rank import LowRank
@@ -33,7 +33,7 @@ class LoRA(Method):
     Kalajdzievski 2023, arXiv:2312.03732; with ``dora`` the result is DoRA, arXiv:2402.09353; with ``initialisation``
     ``pissa`` it is PiSSA, arXiv:2404.02948; with a ``learning_rate_ratio`` it is LoRA+, arXiv:2402.12354.
 
-    W is a linear map, a convolution that is not grouped, or each expert's projection in fused experts.
+    W is a linear map, a convolution, or each expert's projection in fused experts.
 
     Attributes:
         rank: Inner size of the low-rank product; at most the smaller side of the weight.
@@ -92,10 +92,10 @@ class LoRA(Method):
 
     def obstacle(self, site: Site) -> str:
         """Why a site of a kind that LoRA adapts cannot be adapted as these settings say; empty if it can."""
-        if site.kind == "convolution" and not is_plain(site.module):
+        if site.kind == "convolution" and not site.is_plain_convolution:
             return (
-                f"{site.name} is a {type(site.module).__name__} that is grouped, transposed or computed in its own "
-                "way, which has no low-rank path"
+                f"{site.name} is a {type(site.module).__name__}, transposed or computed in a way of its own, which has "
+                "no low-rank path"
             )
         if site.experts and (self.dora or self.initialisation == "pissa"):
             return f"{site.name} is fused experts, which have neither dora nor pissa"
@@ -145,9 +145,9 @@ class LoRA(Method):
 
 
 def _sizes(site: Site) -> list[tuple[int, int]]:
-    """The inputs and outputs of the matrices at a site; of a convolution, with the points of its kernel as inputs."""
+    """The inputs and outputs of the matrices at a site; of a convolution, what one output channel sees as inputs."""
     if site.experts:
         return list(site.experts.projections.values())
     weight: Any = site.module._parameters["weight"]
-    kernel = math.prod(weight.shape[2:]) if site.kind == "convolution" else 1
-    return [(site.in_features * kernel, site.out_features)]
+    inputs = math.prod(weight.shape[1:]) if site.kind == "convolution" else site.in_features
+    return [(inputs, site.out_features)]

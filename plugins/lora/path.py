@@ -21,12 +21,14 @@ class LowRankPath(OutputAdapter):
         dropout: Probability of dropping a feature of ``x`` on the path, in training.
     """
 
+    scale: float
+    dropout: float
+
     def __init__(self, A: Tensor, B: Tensor, scale: float, dropout: float) -> None:
         super().__init__()
         self.lora_A = nn.Parameter(A)
         self.lora_B = nn.Parameter(B)
-        self.scale = scale
-        self.dropout = dropout
+        vars(self).update(scale=scale, dropout=dropout)  # Module.__setattr__ takes 5 us for each
 
     @abstractmethod
     def path(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:

@@ -98,8 +98,9 @@ def _is_known(site: Site, dropout: float) -> bool:
     module: Any = site.module
     if site.experts:
         return not dropout and site.experts.transposed == bool(getattr(module, "is_transposed", False))
-    if site.kind == "convolution":  # peft's A has neither dilation nor another padding than zeros
-        return all(step == 1 for step in module.dilation) and module.padding_mode == "zeros"
+    if site.kind == "convolution":  # peft's A has no groups, no dilation and no other padding than zeros
+        plain = module.groups == 1 and module.padding_mode == "zeros"
+        return plain and all(step == 1 for step in module.dilation)
     return True
 
 

@@ -4,7 +4,8 @@ A *part* is a place that is adapted or trained as one: a module that owns weight
 convolution, fused experts) or one that holds such modules (an attention, a block, the model). Its *kind* follows from
 what it is; its *roles* say what it does in the model, and are what targets name:
 
-    @linear                                     every linear map of the backbone, fused experts among them
+    @linear                                     every linear map of the backbone, fused experts among them, and
+                                                convolutions along a sequence, one point wide, of attention or mlp
     @attention.query .key .value .output        the projections of attention; a fused projection has several roles
     @mlp.up .gate .down                         the maps of the feed-forward block
     @sublayer.input .output                     the first and the last maps of sublayers of every kind
@@ -23,17 +24,18 @@ from typing import Any
 from torch import nn
 
 from ..quant import weight_format
-from .attention_parts import attention_shape, attention_sizes, computes_attention
+from .attention_parts import attention_shape, attention_sizes, computes_attention, gives_features_first, why_alone
 from .block_parts import block_names
 from .declared_roles import roles_by_name
 from .expert_parts import experts_roles, experts_shape
 from .head_parts import new_head_within, transformers_view
-from .module_tree import ModuleTree, ancestors
+from .linear_parts import is_linear_by_another_name
+from .module_tree import ModuleTree, ancestors, input_embedding
 from .once import once_a_class
-from .part import Part, base_modules, base_parameters
+from .part import Part, base_modules, base_parameters, turns_axes
 from .role_names import is_in_experts
 from .slot import Slot
-from .unheard import unheard_modules, unused_copies, why_not
+from .unheard import unheard_modules, unused_copies, why_not, without_gradient
 
 __all__ = ["Anatomy", "Part", "anatomy", "base_modules", "base_parameters"]
 
@@ -88,12 +90,13 @@ def anatomy(model: nn.Module) -> Anatomy:
 
 def _mark_unheard(tree: ModuleTree, parts: dict[str, Part]) -> None:
     """Give the parts where adapters would not run, or break the model, the reason why."""
-    reasons = unheard_modules(tree)
+    read, frozen = unheard_modules(tree), without_gradient(tree)
+    reasons = read | frozen
     reasons |= unused_copies(tree, [name for name, part in parts.items() if part.kind == "embedding"])
     for name, part in parts.items():
         reason = reasons.get(name) or why_not(part)
         if reason:
-            parts[name] = replace(part, unheard=reason)
+            parts[name] = replace(part, unheard=reason, is_read=name in read and name not in frozen)
 
 
 def _owners(
@@ -103,7 +106,7 @@ def _owners(
     parts: dict[str, Part] = {}
     for name, module in tree.modules.items():
         parameters = module._parameters
-        if not parameters:
+        if all(parameter is None for parameter in parameters.values()):
             continue
         kind = _kind(module)
         experts = experts_shape(module) if kind is None else None
@@ -117,6 +120,8 @@ def _owners(
             roles = experts_roles(name, experts, roles_of)
         else:
             by_name = roles_of(name) if kind in _MAPS else _NOTHING
+            if by_name and kind == "convolution" and _is_of_points(module):
+                by_name |= {"linear"}
             roles = _roles(kind, by_name, parameters.get("bias") is not None, is_in_experts(name))
         parts[name] = Part(name, module, kind, roles, experts=experts)
     return parts
@@ -138,8 +143,17 @@ def _attentions(tree: ModuleTree, parts: Mapping[str, Part], backbone: str) -> d
             below = [parts[other] for other in tree.below(name) if other in parts]
             shape = attention_shape(tree.modules[name], below)
             if shape:
-                sizes = attention_sizes(below, shape)
-                found[name] = Part(name, tree.modules[name], "attention", frozenset({"attention"}), sizes, shape)
+                sizes = attention_sizes(tree.modules[name], below, shape)
+                found[name] = Part(
+                    name,
+                    tree.modules[name],
+                    "attention",
+                    frozenset({"attention"}),
+                    sizes,
+                    shape,
+                    features_first=gives_features_first(below),
+                    unheard=why_alone(tree.modules[name], below),
+                )
                 around.update(ancestors(name))
     return dict(reversed(found.items()))
 
@@ -171,17 +185,40 @@ def _add_blocks(tree: ModuleTree, parts: dict[str, Part], blocks: Iterable[str])
         if place in parts:
             _add_roles(parts, place, *roles)
         elif place and found:
-            out = (ends or maps or found)[-1].features[1]
-            image = _is_of_images(found)
+            out = _stream(tree, ends) or (ends or maps or found)[-1].features[1]
+            image = _is_of_images(name, tree.modules[place], found)
             sizes = (maps[0].features[0], out) if image else (out, out)
             parts[place] = Part(place, tree.modules[place], "block", frozenset(roles), sizes, features_first=image)
 
 
-def _is_of_images(within: Sequence[Part]) -> bool:
-    """Whether a block begins with a convolution; one of tokens may convolve in its attention, or along its tokens."""
+def _stream(tree: ModuleTree, ends: Sequence[Part]) -> int:
+    """What a block gives whose sublayers give different sizes: that of the model; 0 where it is none of them."""
+    sizes = {part.features[1] for part in ends}
+    hidden = getattr(getattr(tree.modules[""], "config", None), "hidden_size", None)
+    return hidden if isinstance(hidden, int) and hidden in sizes and len(sizes) > 1 else 0
+
+
+def _is_of_images(name: str, block: nn.Module, within: Sequence[Part]) -> bool:
+    """Whether features come first in a block: it begins with a convolution, or turns the axes for all but those.
+
+    One of tokens may convolve in its attention, or along its tokens, and leaves it to what convolves to turn the axes.
+    """
+    kinds = {part.kind for part in within}
+    if turns_axes(type(block)) and "attention" not in kinds:
+        convolving, mapping = (
+            {part.name.removeprefix(f"{name}.").partition(".")[0] for part in within if part.kind == kind}
+            for kind in ("convolution", "linear")
+        )
+        if convolving - mapping:
+            return True
     first = next((part for part in within if part.kind in (*_MAPS, "attention")), within[0])
-    along = isinstance(first.module, nn.Conv1d) and any(part.kind == "linear" for part in within)
+    along = isinstance(first.module, nn.Conv1d) and "linear" in kinds
     return first.kind == "convolution" and not along
+
+
+def _is_of_points(module: nn.Module) -> bool:
+    """Whether a convolution along a sequence is one point wide: a linear map of each position."""
+    return isinstance(module, nn.Conv1d) and module.kernel_size == (1,) and module.stride == (1,)
 
 
 def _add_roles(parts: dict[str, Part], name: str, *roles: str) -> None:
@@ -197,10 +234,7 @@ def _last_of_chain(tree: ModuleTree, name: str) -> str:
 
 def _embedding_size(model: nn.Module, parts: Mapping[str, Part]) -> int:
     """The size of an embedded token, or of what the first map gives."""
-    try:
-        embedding = model.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        embedding = None
+    embedding = input_embedding(model)
     if isinstance(embedding, nn.Embedding):
         return embedding.embedding_dim
     return next((part.features[1] for part in parts.values() if part.kind in _MAPS), 0)
@@ -208,7 +242,7 @@ def _embedding_size(model: nn.Module, parts: Mapping[str, Part]) -> int:
 
 def _kind(module: nn.Module) -> str | None:
     module_type = type(module)
-    if weight_format.dispatch(module_type) is not weight_format.dispatch(object):
+    if weight_format.dispatch(module_type) is not weight_format.dispatch(object) or is_linear_by_another_name(module):
         return "linear"
     return _kind_of_type(module_type) or ("norm" if _is_norm(module) else None)
 

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ..quant import has_weight_format, weight_format
-from .anatomy import base_parameters
 from .overlay import Overlay
+from .part import base_parameters
+from .reversible import ask_for_gradient, ask_no_more
 
 if TYPE_CHECKING:
     from .adapter import Adapter
@@ -31,6 +32,7 @@ class Attachments:
         self.frozen = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in self.frozen:
             parameter.requires_grad_(False)
+        self.asking = ask_for_gradient(model)
 
     def cover(self, model: nn.Module, names: Sequence[str]) -> list[Overlay]:
         """The overlays over the base parameters ``names``, made where there is none yet; tied names share one."""
@@ -65,11 +67,13 @@ class Attachments:
         self.overlays.clear()
 
     def unfreeze(self) -> None:
-        """Give the base parameters back their ``requires_grad``, and let their layers do with them as they did."""
+        """Give the base back as it was: its parameters their ``requires_grad``."""
         for module in self.held:
             weight_format(module).release(module)
         for parameter in self.frozen:
             parameter.requires_grad_(True)
+        if self.asking is not None:
+            ask_no_more(self.asking)
 
 
 def _held(model: nn.Module) -> list[nn.Module]:

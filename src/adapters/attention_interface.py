@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from weakref import WeakSet
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,9 @@ from .attention_adapter import AttentionAdapter
 from .attention_prefix import KEY, Prefix, is_open, own_mask, prefix_of, unused
 from .slot import SLOT, Slot
 
-_present: WeakSet[AttentionAdapter] = WeakSet()
+_taps: "dict[int, finalize[[int], AttentionAdapter]]" = {}
+"""What undoes the ``tap`` of an adapter when it is collected, by the adapter's id."""
+
 _original: list[Callable[..., Any]] = []
 
 
@@ -35,10 +37,12 @@ _served = _Served()
 
 
 def tap(adapter: AttentionAdapter) -> None:
-    """Serve the attention that ``adapter`` belongs to, from now on."""
+    """Serve the attention that ``adapter`` belongs to, until ``untap`` or until the adapter is collected."""
     from transformers.modeling_utils import AttentionInterface  # here, since it takes seconds to import
 
-    _present.add(adapter)
+    if id(adapter) not in _taps:
+        _taps[id(adapter)] = finalize(adapter, _let_go, id(adapter))
+        _taps[id(adapter)].atexit = False
     if not _original:
         _original.append(AttentionInterface.get_interface)
         AttentionInterface.get_interface = _get_interface
@@ -46,10 +50,15 @@ def tap(adapter: AttentionAdapter) -> None:
 
 def untap(adapter: AttentionAdapter) -> None:
     """Undo ``tap``; with the last adapter transformers is as it was."""
+    if id(adapter) in _taps:
+        _taps[id(adapter)]()
+
+
+def _let_go(tapped: int) -> None:
     from transformers.modeling_utils import AttentionInterface
 
-    _present.discard(adapter)
-    if not _present and AttentionInterface.get_interface is _get_interface:
+    _taps.pop(tapped, None)
+    if not _taps and AttentionInterface.get_interface is _get_interface:
         AttentionInterface.get_interface = _original.pop()
 
 
@@ -93,8 +102,6 @@ def _attend(
     prefix = prefix_of(slot) if served else None
     if prefix is None:
         return function(module, query, key, value, attention_mask, **kwargs)
-    if slot not in _served.slots:
-        _served.slots.append(slot)
     _refuse(prefix, implementation, attention_mask, query, kwargs)
     attention_mask = _mask(prefix, implementation, module, query, key, attention_mask, kwargs)
     if kwargs.get("position_bias") is not None:
@@ -102,6 +109,8 @@ def _attend(
     longer_key = torch.cat([prefix.keys_like(key), key], dim=2)
     longer_value = torch.cat([prefix.values_like(value), value], dim=2)
     output, weights = function(module, query, longer_key, longer_value, attention_mask, **kwargs)
+    if slot not in _served.slots:
+        _served.slots.append(slot)
     return output, None if weights is None else weights[..., prefix.length :]
 
 

@@ -57,7 +57,7 @@ def _padding(prefix: Prefix, padding: Tensor | None, key: Tensor, dtype: torch.d
         return None if padding is None else functional.pad(padding, (prefix.length, 0))
     shape = (key.shape[1], key.shape[0]) if key.dim() == 3 else (key.shape[0],)
     own = torch.zeros(shape, dtype=dtype, device=key.device) if padding is None else padding
-    hidden = prefix.hidden if key.dim() == 3 else prefix.hidden[0]
+    hidden = prefix.hidden_in(torch.Size((key.shape[1] if key.dim() == 3 else 1,))).view(*shape[:-1], prefix.length)
     first = hidden if own.dtype == torch.bool else own.new_zeros(hidden.shape).masked_fill(hidden, -torch.inf)
     return torch.cat([first, own], dim=-1)
 

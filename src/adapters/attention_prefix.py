@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import ModelError
+from ..errors import ModelError, RouteError
 from .slot import Slot
 
 KEY = "attention"
@@ -61,28 +62,46 @@ class Prefix:
         shown = True if mask.dtype == torch.bool else 0.0 if mask.is_floating_point() else 1
         if self.hidden is None:
             return functional.pad(mask, (self.length, 0), value=shown)
-        left = mask.new_full((batch, *mask.shape[1:-1], self.length), shown)
         unseen = torch.finfo(mask.dtype).min if mask.is_floating_point() else 0
-        left = left.masked_fill(self._hidden_in(left.shape[:-1]), unseen)
-        return torch.cat([left, mask.expand(batch, *mask.shape[1:])], dim=-1)
+        axes = torch.Size((batch, *mask.shape[1:-1]))
+        hidden = self.hidden_in(axes)
+        left = mask.new_full(hidden.shape, shown).masked_fill(hidden, unseen)
+        return torch.cat([left.expand(*axes, self.length), mask.expand(batch, *mask.shape[1:])], dim=-1)
 
     def hide(self, scores: Tensor) -> Tensor:
         """Scores of the prefix, shape (batch, ..., length), with those of hidden keys at their least."""
         if self.hidden is None:
             return scores
-        return scores.masked_fill(self._hidden_in(scores.shape[:-1]), torch.finfo(scores.dtype).min)
+        return scores.masked_fill(self.hidden_in(scores.shape[:-1]), torch.finfo(scores.dtype).min)
 
-    def _hidden_in(self, axes: torch.Size) -> Tensor:
+    def hidden_in(self, axes: torch.Size) -> Tensor:
+        """Which keys are hidden, shape (axes[0], 1, ..., length): the first of the axes is the batch."""
         assert self.hidden is not None
-        repeated = self.hidden.repeat_interleave(axes[0] // len(self.hidden), 0)
+        repeats = self._repeats(axes[0])
+        repeated = self.hidden if repeats == 1 else self.hidden.repeat_interleave(repeats, 0)
         return repeated.view(axes[0], *[1] * (len(axes) - 1), self.length)
+
+    def _repeats(self, batch: int) -> int:
+        """How many places of a batch stand for one row.
+
+        Raises:
+            RouteError: It does not hold the rows.
+        """
+        rows = self.keys.shape[0]
+        repeats, rest = divmod(batch, rows)
+        if rest or not repeats:
+            raise RouteError(
+                f"The attention {self.where} computes a batch of {batch} rows and {rows} adapters were named: name one "
+                "adapter (or None) for each row. A model that mixes rows on its way cannot be routed."
+            )
+        return repeats
 
     def _laid_out(self, prefix: Tensor, axes: torch.Size, size: int, what: str) -> Tensor:
         """Heads that the model repeats for grouped queries are repeated here too."""
         rows, length, features = prefix.shape
         heads, rest = divmod(features, size)
-        if rows == 1 and len(axes) == 2 and axes[1] == heads and not rest:  # nearly always, so it is kept short
-            return prefix.view(length, heads, size).transpose(0, 1).expand(*axes, length, size)
+        if rows in (1, *axes[:1]) and len(axes) == 2 and axes[1] == heads and not rest:  # nearly always, so kept short
+            return prefix.view(rows, length, heads, size).transpose(1, 2).expand(*axes, length, size)
         place = None if rest else _axis_of_heads(axes, heads)
         if place is None:
             raise ModelError(
@@ -92,20 +111,27 @@ class Prefix:
             )
         apart = prefix.view(rows, length, heads, size).transpose(1, 2)
         if not axes:
+            self._repeats(1)
             return apart[0, 0]
+        repeats = self._repeats(axes[0] if place else axes[0] // heads)
         if place == 0:  # batch and heads are one axis, the heads of a row together
-            return apart.flatten(0, 1).repeat(axes[0] // (rows * heads), *[1] * len(axes), 1)
+            return apart.repeat_interleave(repeats, 0).flatten(0, 1)
         if axes[place] != heads:
             apart = apart.repeat_interleave(axes[place] // heads, 1)
-        if rows not in (1, axes[0]):
-            apart = apart.repeat_interleave(axes[0] // rows, 0)
+        if rows > 1 and repeats > 1:
+            apart = apart.repeat_interleave(repeats, 0)
         between, after = [1] * (place - 1), [1] * (len(axes) - place - 1)
         apart = apart.view(apart.shape[0], *between, axes[place], *after, length, size)
         return apart.expand(*axes, length, size)
 
 
 def prefix_of(slot: Slot) -> Prefix | None:
-    """The prefix of the adapters that are on, in the order they were attached; ``None`` if none is."""
+    """The prefix of the adapters that are on, in the order they were attached; ``None`` if none is.
+
+    While ``route`` is on it is the prefix of each row's own adapter.
+    """
+    if slot.rows is not None:
+        return slot.rows.once(slot, KEY, _prefix_of_rows)  # type: ignore[no-any-return]
     adapters: list[Any] = [slot._modules[name] for name, switch in slot.switches[KEY].items() if switch.on]
     if not adapters:
         return None
@@ -115,11 +141,29 @@ def prefix_of(slot: Slot) -> Prefix | None:
 
 
 def is_open(slot: Slot) -> bool:
-    """Whether an adapter is on."""
+    """Whether an adapter is on, or answers a row."""
+    if slot.rows is not None:
+        return bool(slot.rows.present(slot, KEY))
     for switch in slot.switches[KEY].values():  # noqa: SIM110 - in each forward pass, and this takes half the time
         if switch.on:
             return True
     return False
+
+
+def _prefix_of_rows(slot: Slot) -> Prefix | None:
+    """The prefix of each row, as long as the longest: what a shorter one lacks is hidden, and all from the base."""
+    names = slot.rows.present(slot, KEY)
+    if not names:
+        return None
+    adapters: list[Any] = [slot._modules[name] for name in names]
+    pairs = [adapter.forward() for adapter in adapters]
+    keys, values = (pad_sequence([pair[side] for pair in pairs], batch_first=True) for side in (0, 1))
+    lengths = {name: pair[0].shape[0] for name, pair in zip(names, pairs, strict=True)}
+    rows = torch.tensor([names.index(name) if name in names else 0 for name in slot.rows.names], device=keys.device)
+    own = [lengths.get(name, 0) for name in slot.rows.names]
+    places = torch.arange(max(own), device=keys.device)
+    hidden = None if min(own) == max(own) else places >= torch.tensor(own, device=keys.device).unsqueeze(1)
+    return Prefix(keys[rows], values[rows], hidden, adapters[0].where)
 
 
 def own_mask(prefix: Prefix, query: Tensor, key: Tensor, *, is_causal: bool) -> Tensor:
@@ -134,7 +178,7 @@ def own_mask(prefix: Prefix, query: Tensor, key: Tensor, *, is_causal: bool) -> 
 
 def unused(slot: Slot) -> ModelError:
     """What to raise where the adapters of an attention took no part in its forward pass."""
-    adapter: Any = next(slot._modules[name] for name, switch in slot.switches[KEY].items() if switch.on)
+    adapter: Any = slot._modules[next(iter(slot.switches[KEY]))]
     return ModelError(
         f"The attention {adapter.where} was computed, or part of it, without the keys and values of its adapters: it "
         "neither called the attention function that transformers has registered, nor was it one softmax between two "

@@ -23,6 +23,7 @@ class AttentionSeam(Seam):
 
     key = KEY
     weighs = False
+    routes = True
 
     def insert(self, site: Site, name: str, adapter: SiteAdapter, switch: Switch) -> None:
         """Let the adapter's keys and values be attended to."""

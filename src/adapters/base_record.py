@@ -76,9 +76,8 @@ def _logical_size(part: Part) -> tuple[int, ...]:
         return weight_format(part.module).features(part.module)
     if part.experts:
         return tuple(size for shape in part.experts.projections.values() for size in (part.experts.count, *shape))
-    weight = part.module._parameters["weight"]
-    assert weight is not None
-    return tuple(weight.shape)
+    weight = part.module._parameters.get("weight")
+    return part.features if weight is None else tuple(weight.shape)  # a parametrised one is made anew in each pass
 
 
 def _held(model: nn.Module) -> dict[str, nn.Parameter | None]:

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .anatomy import base_modules, base_parameters
 from .atomic import Buffer, settled, write_folder
 from .base_record import base_record
+from .part import base_modules, base_parameters
 from .peft_format import PeftFormat
 from .plan import Plan
 from .tensor_file import encoded

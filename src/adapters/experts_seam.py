@@ -25,6 +25,7 @@ class ExpertsSeam(Seam):
     """The weights of fused experts."""
 
     key = "experts"
+    routes = True
 
     def open(self, site: Site) -> None:
         """Put a stand-in before each projection's parameter."""
@@ -75,9 +76,15 @@ class ExpertWeight:
 
     @property
     def adapted(self) -> bool:
-        """Whether any adapter is switched on."""
+        """Whether any adapter takes part."""
+        return bool(self._adapters())
+
+    def _adapters(self) -> list[str]:
+        """The adapters that take part; in routing those of the rows that are in the block now (``RoutedBlock``)."""
         slot: Any = self._module._modules[SLOT]
-        return slot.rows is None and any(switch.on for switch in slot.switches["experts"].values())
+        if slot.rows is not None:
+            return slot.rows.of_all(slot, "experts")  # type: ignore[no-any-return]
+        return [name for name, switch in slot.switches["experts"].items() if switch.on]
 
     def __getitem__(self, index: Any) -> Any:
         """The weight of one expert, or of several."""
@@ -150,10 +157,10 @@ class ExpertWeight:
     def run_grouped(self, x: Tensor, y: Tensor, experts: Tensor, ends: Tensor) -> Tensor:
         """The adapters on rows that are sorted by expert."""
         slot: Any = self._module._modules[SLOT]
-        for name, switch in slot.switches["experts"].items():
-            if switch.on:
-                changed = slot._modules[name].forward(self._name, x, y, experts, ends)
-                y = changed if switch.weight == 1.0 else torch.lerp(y, changed, switch.weight)
+        for name in self._adapters():
+            weight = slot.switches["experts"][name].weight
+            changed = slot._modules[name].forward(self._name, x, y, experts, ends)
+            y = changed if weight == 1.0 else torch.lerp(y, changed, weight)
         return y
 
     def _unknown(self, use: str) -> FormatError:

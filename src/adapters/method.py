@@ -32,6 +32,8 @@ class Method:
         name: What the registry calls it.
         accepts: The kinds or roles of modules it can be built on; a module needs one of them.
         otherwise: The targets for a model that has nothing of the default ones.
+        trains_read: The parameters, by their names in a module, that are trained themselves where the model reads them
+            without calling the module, so that no adapter would run there.
         peft: How its checkpoints look in peft's format, for a method that peft knows.
         starts_from_base: Whether a model gives what it gave before when the method has just been attached.
         targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``). Of
@@ -42,6 +44,7 @@ class Method:
     name: ClassVar[str]
     accepts: ClassVar[tuple[str, ...]] = ("linear",)
     otherwise: ClassVar[tuple[str, ...]] = ()
+    trains_read: ClassVar[tuple[str, ...]] = ()
     peft: ClassVar[PeftFormat | None] = None
     starts_from_base: ClassVar[bool] = True
 

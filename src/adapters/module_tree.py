@@ -39,6 +39,15 @@ class ModuleTree:
         return isinstance(self.modules[name], LISTS)
 
 
+def input_embedding(model: nn.Module) -> nn.Module | None:
+    """The module that a model names as the embedding of its input; ``None`` where it names none."""
+    try:
+        found = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return found if isinstance(found, nn.Module) else None
+
+
 def ancestors(name: str) -> list[str]:
     """The names of the modules around ``name``, the nearest first, the model itself left out."""
     words = name.split(".")

@@ -2,10 +2,13 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from ..quant import weight_format
+from .once import once_a_class
+from .part_code import part_code
 from .site import AttentionShape, ExpertsShape
 from .slot import Slot
 
@@ -26,6 +29,8 @@ class Part:
         features_first: Whether the features are axis 1 of its output, of a kind that holds others.
         unheard: Why no adapter can be put there: the model reads its weight without calling it, so that none would
             run, or the module computes more than its kind says. Empty where one can.
+        is_read: Whether that is since the model reads its parameters without calling it, so that they can be trained
+            themselves.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Part:
     experts: ExpertsShape | None = None
     features_first: bool = False
     unheard: str = ""
+    is_read: bool = False
 
     @property
     def owns_weight(self) -> bool:
@@ -51,20 +57,24 @@ class Part:
     def suits(self, accepts: Collection[str]) -> bool:
         """Whether it is one of what a method ``accepts``: by its kind, a role, or ``bias`` where it has one.
 
-        Fused experts take adapters of their own kind only, so a method must name that kind.
+        Fused experts take adapters of their own kind only, so a method must name that kind; so do convolutions that
+        are linear maps of each position.
         """
         if self.unheard:
             return False
         if self.kind == "experts":
             return "experts" in accepts
-        abilities = self.roles | {self.kind} | ({"bias"} if self.has_bias else set())
-        return not abilities.isdisjoint(accepts)
+        abilities = {*self.roles, *(["bias"] if self.has_bias else [])}
+        return self.kind in accepts or not (abilities - {"linear"}).isdisjoint(accepts)
 
     @property
     def feature_axis(self) -> int:
         """Which axis of its output holds the features."""
-        first = self.features_first or isinstance(self.module, _FEATURES_FIRST)
-        return 1 if first or getattr(self.module, "data_format", None) == "channels_first" else -1
+        if self.features_first or isinstance(self.module, _FEATURES_FIRST):
+            return 1
+        layout = getattr(self.module, "data_format", None)
+        turned = layout is None and self.kind == "norm" and turns_axes(type(self.module))
+        return 1 if turned or layout == "channels_first" else -1
 
     @property
     def features(self) -> tuple[int, int]:
@@ -81,6 +91,12 @@ class Part:
         weight = self.module._parameters["weight"]
         assert weight is not None
         return int(weight.shape[-1]), int(weight.shape[-1])
+
+
+@once_a_class
+def turns_axes(module_type: type[Any]) -> bool:
+    """Whether the ``forward`` of a class of norms moves the features to the last axis, and back."""
+    return not part_code(module_type).names.isdisjoint(("permute", "transpose", "movedim", "moveaxis"))
 
 
 def base_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

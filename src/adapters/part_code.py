@@ -11,6 +11,7 @@ from inspect import getattr_static
 from types import CodeType, FunctionType
 from typing import Any
 
+import torch
 from torch import nn
 
 from .once import once_a_class
@@ -33,6 +34,9 @@ class PartCode:
         has_kernels: Whether a fused kernel is installed for a function it calls, which may take the weights that it
             reads where the code calls modules otherwise.
         goes_around: Whether it calls the ``forward`` of a module that it got from a list, so that no hooks run there.
+        has_gradient: Whether it is computed with gradients, rather than under ``torch.no_grad``.
+        is_reversible: Whether an ``autograd.Function`` of its own runs the backward pass of its modules, which it does
+            only where what comes in has a gradient.
     """
 
     names: frozenset[str]
@@ -41,11 +45,18 @@ class PartCode:
     declared: frozenset[str]
     has_kernels: bool
     goes_around: bool
+    has_gradient: bool
+    is_reversible: bool
 
     @property
     def iterates(self) -> bool:
         """Whether it may come upon every child, whatever its name."""
         return not self.names.isdisjoint(_ALL_CHILDREN)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it gives the numbers of the rows of a weight that are nearest, and not the rows."""
+        return "argmin" in self.names and bool(self.read - self.used)
 
     @property
     def unheard(self) -> frozenset[str]:
@@ -59,17 +70,42 @@ def part_code(module_type: type[Any]) -> PartCode:
     names: set[str] = set()
     used: set[str] = set()
     read: set[str] = set()
-    has_kernels = goes_around = False
+    has_kernels = goes_around = is_reversible = False
     for function, own in _reached(module_type):
         has_kernels |= _closure(function).get("is_new_implementation") is True
         for code in _codes(function.__code__):
             names.update(code.co_names)
+            is_reversible |= any(_runs_backward(function.__globals__.get(name)) for name in code.co_names)
             for chain in _chains(code) if own else ():
                 if chain[0] == own:
                     _sort(chain[1:], used, read)
                 goes_around |= chain[0] != own and chain[1:] == ["forward"]
-    declared = _declared(module_type.forward)
-    return PartCode(frozenset(names), frozenset(used), frozenset(read), declared, has_kernels, goes_around)
+    forward = module_type.forward
+    has_gradient = not any(_forbids_gradient(function) for function in _functions(forward))
+    return PartCode(
+        frozenset(names),
+        frozenset(used),
+        frozenset(read),
+        _declared(forward),
+        has_kernels,
+        goes_around,
+        has_gradient,
+        is_reversible,
+    )
+
+
+def _runs_backward(known: Any) -> bool:
+    """Whether a global is an ``autograd.Function`` whose backward pass runs that of modules."""
+    if not (isinstance(known, type) and issubclass(known, torch.autograd.Function)):
+        return False
+    names = names_in(known.backward)
+    return "backward_pass" in names or {"autograd", "backward"} <= names
+
+
+def _forbids_gradient(function: FunctionType) -> bool:
+    """Whether a function is the wrapper that PyTorch puts around one decorated with ``torch.no_grad()``."""
+    makes_context = _closure(function).get("ctx_factory")
+    return isinstance(getattr(makes_context, "__self__", None), torch.no_grad | torch.inference_mode)
 
 
 def _declared(forward: Any) -> frozenset[str]:

@@ -18,7 +18,7 @@ from .report import Report
 from .seam import seam_of
 from .site import Site
 from .site_adapter import SiteAdapter
-from .targets import matching_parts
+from .targets import matching_parts, read_parameters
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def make_plan(
     """
     found = anatomy(model)
     head = found.head if train_head else ()
-    trained = _trained(model, method, head, train)
+    trained = _trained(model, method, [*head, *read_parameters(found, method)], train)
     ignored = frozenset(name.removesuffix(".weight") for name in trained if name.endswith(".weight"))
     sites = [site_of(part, dtype) for part in matching_parts(found, method, ignored)]
     plan = Plan(model, method, tuple(sites), trained, head, found)
@@ -212,13 +212,13 @@ def _check(plan: Plan) -> None:
             )
 
 
-def _trained(model: nn.Module, method: Method, head: Sequence[str], train: Sequence[str]) -> tuple[str, ...]:
+def _trained(model: nn.Module, method: Method, known: Sequence[str], train: Sequence[str]) -> tuple[str, ...]:
     """Names of the parameters that are trained themselves, in the model's order; a tied one once."""
     globs = (*method.trained_parameters(), *train)
-    if not globs:
-        return tuple(head)
+    if not (globs or known):
+        return ()
     names = [name for name, _, _ in base_parameters(model)]
-    chosen = {*head, *_glob(names, globs, method)}
+    chosen = {*known, *_glob(names, globs, method)}
     first: dict[int, str] = {}
     for name, module, key in base_parameters(model):
         if name in chosen:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .module_tree import input_embedding
 from .part import base_modules
 
 
@@ -36,6 +37,11 @@ class PromptPath:
     counts_positions: bool
     decoder: nn.Module | None
 
+    @property
+    def takes_positions(self) -> bool:
+        """Whether positions are to be given to the reader."""
+        return "position_ids" in self.parameters and not self.counts_positions
+
 
 def prompt_path(model: nn.Module) -> PromptPath | None:
     """The path of a prompt in ``model``; ``None`` if it embeds no tokens."""
@@ -61,10 +67,7 @@ def prompt_path(model: nn.Module) -> PromptPath | None:
 
 
 def _embedding(root: nn.Module) -> nn.Embedding | None:
-    try:
-        embedding = root.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
+    embedding = input_embedding(root)
     return embedding if isinstance(embedding, nn.Embedding) else None
 
 

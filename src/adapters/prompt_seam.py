@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, TargetError
+from ..errors import ConfigError, RouteError, TargetError
 from .prompt_adapter import PromptAdapter
 from .prompt_path import PromptPath, prompt_path
 from .prompt_places import Places, places
+from .prompt_rows import KEY, Prompt, prompt_of
 from .seam import Seam, seam_of
 from .site import Site
 from .site_adapter import SiteAdapter
@@ -31,8 +32,9 @@ _NOT_OF_TOKENS = frozenset(
 class PromptSeam(Seam):
     """Before the embedded tokens."""
 
-    key = "prompt"
+    key = KEY
     weighs = False
+    routes = True
 
     def insert(self, site: Site, name: str, adapter: SiteAdapter, switch: Switch) -> None:
         """Let the vectors take part."""
@@ -83,24 +85,26 @@ class PromptPass:
         self.path = path
         self.slot = slot
         self._room: Places | None = None
-        self._prompt: Tensor | None = None
+        self._prompt: Prompt | None = None
 
     def before_reader(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make room for the prompt in what the reader is given, or count it in where the cache holds it."""
-        prompt = _prompt(self.slot)
+        prompt = prompt_of(self.slot)
         if prompt is None:
             return None
         given = {**dict(zip(self.path.parameters, args, strict=False)), **kwargs}
         _require_flat(given.get("attention_mask"))
         cached = _cached(given)
-        changed = self._later(given, len(prompt), cached) if cached else self._first(given, prompt)
+        prompt = prompt.of(len(_tokens(given)))
+        self._require_maskable(prompt, cached)
+        changed = self._later(given, prompt, cached) if cached else self._first(given, prompt)
         return (), given | changed
 
     def after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         """Put the prompt's vectors where room was made for them."""
         if self._room is None or self._prompt is None or output.shape[:2] != self._room.longer:
             return output
-        return self._room.put(self._prompt, output)
+        return self._room.put(self._prompt.vectors, output)
 
     def after_reader(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Leave the prompt's places out of what the reader gives, unless a decoder attends to them.
@@ -114,49 +118,103 @@ class PromptPass:
 
     def before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Count the prompt in where the decoder is told which of the encoder's states are padding."""
-        prompt = _prompt(self.slot)
+        prompt = prompt_of(self.slot)
         states, mask = kwargs.get("encoder_hidden_states"), kwargs.get("encoder_attention_mask")
-        if prompt is None or states is None or mask is None or states.shape[1] != mask.shape[1] + len(prompt):
+        if prompt is None or states is None:
             return None
-        return args, kwargs | {"encoder_attention_mask": self._places(mask, mask, len(prompt)).extend(mask)}
+        prompt = prompt.of(len(states))
+        if mask is None and prompt.lengths is not None:
+            mask = _all_ones(states, states.shape[1] - prompt.length)
+        if mask is None or states.shape[1] != mask.shape[1] + prompt.length:
+            return None
+        return args, kwargs | {"encoder_attention_mask": self._places(mask, mask, prompt).extend_mask(mask)}
 
-    def _first(self, given: Mapping[str, Any], prompt: Tensor) -> dict[str, Any]:
+    def _first(self, given: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
         """What changes in a pass that the prompt enters."""
-        mask, positions = given.get("attention_mask"), given.get("position_ids")
-        room = self._places(_tokens(given), mask, len(prompt))
+        tokens, mask, positions = _tokens(given), given.get("attention_mask"), given.get("position_ids")
+        if mask is None and prompt.lengths is not None:
+            mask = _all_ones(tokens, tokens.shape[1])
+        room = self._places(tokens, mask, prompt)
         self._refuse_length(room)
         self._room, self._prompt = room, prompt
         of_tokens = {name: value for name, value in given.items() if _has_one_for_each(name, value, room)}
         longer = {name: room.extend(value) for name, value in of_tokens.items()}
         if "inputs_embeds" in longer:
-            longer["inputs_embeds"] = room.put(prompt, longer["inputs_embeds"])
+            longer["inputs_embeds"] = room.put(prompt.vectors, longer["inputs_embeds"])
+        if mask is not None:
+            longer["attention_mask"] = room.extend_mask(mask)
         if positions is not None:
             return longer | {"position_ids": room.extend_positions(positions)}
+        self._require_known_positions(room)
         return longer | (self._counted(longer["attention_mask"]) if mask is not None else {})
 
-    def _later(self, given: Mapping[str, Any], length: int, cached: int) -> dict[str, Any]:
+    def _later(self, given: Mapping[str, Any], prompt: Prompt, cached: int) -> dict[str, Any]:
         """What changes in a pass over a cache that holds the prompt."""
-        mask, positions = given.get("attention_mask"), given.get("position_ids")
-        new = _tokens(given).shape[1]
-        _require_counts(mask, positions, cached, new, length)
-        moved = {} if positions is None else {"position_ids": positions + length}
+        tokens, mask, positions = _tokens(given), given.get("attention_mask"), given.get("position_ids")
+        new = tokens.shape[1]
+        _require_counts(mask, positions, cached, new, prompt.length)
+        moved = {} if positions is None else {"position_ids": positions + prompt.own}
+        if mask is None and prompt.lengths is not None:
+            mask = _all_ones(tokens, cached - prompt.length + new)
         if mask is None:
             return moved
-        room = self._places(mask, mask, length)
+        room = self._places(mask, mask, prompt)
         self._refuse_length(room)
-        longer = room.extend(mask)
+        longer = room.extend_mask(mask)
         counted = {name: value[:, -new:] for name, value in self._counted(longer).items()}
         return {"attention_mask": longer} | (moved or counted)
 
-    def _places(self, tokens: Tensor, mask: Tensor | None, length: int) -> Places:
+    @property
+    def _ends_with_nobodys(self) -> bool:
+        """Whether places that are nobody's come last, since before others they would move those.
+
+        They do not where positions can be given, and they do after a token that stays the first.
+        """
+        return self.path.second or not self.path.takes_positions
+
+    def _places(self, tokens: Tensor, mask: Tensor | None, prompt: Prompt) -> Places:
         rows, count = tokens.shape[:2]
-        return places(mask, rows, count, length, second=self.path.second, device=tokens.device)
+        at_end = self._ends_with_nobodys
+        return places(mask, rows, count, prompt, second=self.path.second, at_end=at_end, device=tokens.device)
+
+    def _require_maskable(self, prompt: Prompt, cached: int) -> None:
+        """Refuse rows with prompts of different lengths in a model that cannot hide a place, or not in its cache.
+
+        Raises:
+            RouteError: It cannot.
+        """
+        if prompt.lengths is None:
+            return
+        if "attention_mask" not in self.path.parameters:
+            raise RouteError(
+                f"{type(self.path.reader).__name__} takes no attention mask, so that rows cannot have prompts of "
+                "different lengths, or none: name prompts of one length."
+            )
+        if cached and self._ends_with_nobodys:
+            raise RouteError(
+                f"{type(self.path.reader).__name__} takes no positions, so that its cache cannot hold rows with "
+                "prompts of different lengths, or none: name prompts of one length, or give use_cache=False."
+            )
 
     def _counted(self, mask: Tensor) -> dict[str, Tensor]:
         """Positions that leave padding out, where the reader takes them."""
-        if "position_ids" not in self.path.parameters or self.path.counts_positions:
+        if not self.path.takes_positions:
             return {}
         return {"position_ids": (mask.ne(0).long().cumsum(1) - 1).clamp(min=0)}
+
+    def _require_known_positions(self, room: Places) -> None:
+        """Refuse rows without a prompt whose positions are the model's own affair, as padding on the left makes them.
+
+        Raises:
+            RouteError: There is such a row.
+        """
+        if self.path.positions is None or not self.path.takes_positions or room.lengths is None:
+            return
+        if bool(((room.lengths == 0) & (room.first > 0)).any()):
+            raise RouteError(
+                "A row without a prompt is padded on the left, and beside rows with one the model has to be told the "
+                "positions: give position_ids, or pad on the right."
+            )
 
     def _refuse_length(self, room: Places) -> None:
         most, needed = self.path.positions, room.tokens + room.length
@@ -170,17 +228,13 @@ class PromptPass:
 def prompt_length(model: nn.Module) -> int:
     """How many places the prompts that are switched on take among the tokens of ``model``."""
     slot = slot_of(model)
-    prompt = None if slot is None else _prompt(slot)
-    return 0 if prompt is None else len(prompt)
+    prompt = None if slot is None else prompt_of(slot)
+    return 0 if prompt is None else prompt.length
 
 
-def _prompt(slot: Slot) -> Tensor | None:
-    """The vectors of all adapters that are switched on, in order."""
-    adapters: Any = slot._modules
-    vectors: list[Tensor] = [
-        adapters[name].forward() for name, switch in slot.switches.get("prompt", {}).items() if switch.on
-    ]
-    return torch.cat(vectors) if vectors else None
+def _all_ones(tokens: Tensor, count: int) -> Tensor:
+    """The mask of rows without padding."""
+    return torch.ones(len(tokens), count, dtype=torch.long, device=tokens.device)
 
 
 def _tokens(given: Mapping[str, Any]) -> Tensor:

@@ -57,7 +57,7 @@ _BY_ROLE = {
     )
     + """
         o_proj out_lin o to_out o_b_proj att_proj attention_out post_proj out_vision_proj out_text_proj
-        module.projection layers.projection self_attention.experts.output_linear
+        module.projection layers.projection self_attention.experts.output_linear post_attention.conv1d
     """,
     "mlp.up": _within(
         _MLP, "linear1 linear_1 linear_fc1 dense1 dense.dense layer_1 intermediate linear_in proj_in in_proj"
@@ -65,7 +65,7 @@ _BY_ROLE = {
     + """
         up_proj fc1 lin1 c_fc fc_in wi wi_1 w3 intermediate.dense intermediate_query.dense layout_intermediate.dense
         intermediate_dense dense_h_to_4h pwconv1 pointwise_conv1 proj_up ffw_layer_1 w_in.w_1 linear_up ffn
-        feed_forward.key
+        feed_forward.key intermediate.conv1d
     """,
     "mlp.gate": "gate_proj wi_0 w1 proj_up_gate w_in.w_0 feed_forward.receptance",
     "mlp.down": _within(
@@ -74,6 +74,7 @@ _BY_ROLE = {
     + """
         down_proj fc2 lin2 fc_out wo w2 output.dense output_query.dense output_dense dense_4h_to_h ffn_output
         pwconv2 pointwise_conv2 proj_down ffw_layer_2 w_out linear_down feed_forward.value
+        output.conv1d
     """,
     "sublayer.input": _within(_MIXER, "in_proj in_proj_qkv in_proj_z in_proj_qkvz in_proj_ba in_proj_a in_proj_b")
     + " projection_in linear_x linear_y attention.receptance linear_start pre_expert_proj fc1_latent_proj",

@@ -1,29 +1,34 @@
 """Routing: one batch, with a different adapter, or none, for every row."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import RouteError, UnknownNameError, shortened, suggestion
 from .adapter import Adapter
 from .anatomy import anatomy
 from .attachments import attachments
-from .output_adapter import OutputAdapter
+from .module_tree import LISTS, ancestors, input_embedding
 from .overlay import Overlay, Trained
+from .part import base_modules
+from .role_names import is_in_experts
+from .routed_block import RoutedBlock
+from .rows import Rows
 from .seam import seam_of
-from .slot import Slot, slot_of
+from .site import Site
+from .slot import slot_of
 
 
 @contextmanager
 def route(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
     """Answer row i of every batch inside the ``with`` block by the adapter ``rows[i]``, or by the base for ``None``.
 
-    Whether an adapter is on or off does not matter here. What a model makes of a batch (beams, patches, windows) keeps
-    the rows in order, each as often as the other, or the call is refused. Inside the block the adapters are not to be
-    trained: where a method answers all rows at once, its parameters are gathered at the first call.
+    Whether an adapter is on or off does not matter here. Axis 0 of what an adapted module is given holds the rows: what
+    a model makes of a batch (beams, patches, windows) keeps them in order, each as often as the other. Experts, which
+    are given the tokens of all rows mixed, are computed for the rows of each of their adapters apart. Inside the block
+    the adapters are not to be trained: where all rows are answered at once, parameters are gathered at the first call.
 
     Args:
         model: The model that the adapters are attached to.
@@ -41,110 +46,19 @@ def route(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
     for adapter in everything.values():
         if adapter.merged:
             raise RouteError(f'The adapter "{adapter.name}" is merged into every row: unmerge it before routing.')
-    routed = Rows(rows)
-    slots = {slot for adapter in everything.values() for site in adapter.sites if (slot := slot_of(site.module))}
+    sites = [site for adapter in everything.values() for site in adapter.sites]
+    where = {slot: site.name for site in sites if (slot := slot_of(site.module))}
+    mixed = [slot for site in sites if _is_mixed(site) and (slot := slot_of(site.module))]
+    routed = Rows(rows, where, frozenset(mixed))
     with ExitStack() as stack:
         if found:
             _route_trained(model, {id(overlay): overlay for overlay in found.overlays.values()}.values(), routed, stack)
-        for slot in slots:
+        _note_batches(model, routed, stack)
+        _route_experts(model, chosen, routed, stack)
+        for slot in where:
             slot.rows = routed
             stack.callback(setattr, slot, "rows", None)
         yield
-
-
-class Rows:
-    """Which adapter answers which row, for the hooks of the seams.
-
-    Args:
-        names: The adapter's name for each row; ``None`` for the base.
-    """
-
-    def __init__(self, names: Sequence[str | None]) -> None:
-        self.names = list(names)
-        self._rows = {
-            name: [row for row, other in enumerate(names) if other == name] for name in dict.fromkeys(names) if name
-        }
-        self._indices: dict[tuple[str, int, torch.device], Tensor] = {}
-        self._at_once: dict[Slot, list[Callable[[Tensor, Tensor], Tensor]] | None] = {}
-
-    def output(self, slot: Slot, x: Tensor, y: Tensor) -> Tensor:
-        """The output of a module, each row adapted by its own adapter."""
-        if not torch.is_grad_enabled():
-            functions = self._functions(slot)
-            if functions is not None:
-                self._repeats(y)
-                for function in functions:
-                    y = function(x, y)
-                return y
-        for name, index in self.groups(slot, "output", y):
-            switch = slot.switches["output"][name]
-            adapter: Any = slot._modules[name]
-            mine = y.index_select(0, index)
-            adapted = adapter.forward(x.index_select(0, index), mine)
-            y = y.index_copy(0, index, adapted if switch.weight == 1.0 else torch.lerp(mine, adapted, switch.weight))
-        return y
-
-    def input(self, slot: Slot, x: Tensor) -> Tensor:
-        """The input of a module, each row adapted by its own adapter."""
-        for name, index in self.groups(slot, "input", x):
-            switch = slot.switches["input"][name]
-            adapter: Any = slot._modules[name]
-            mine = x.index_select(0, index)
-            adapted = adapter.forward(mine)
-            x = x.index_copy(0, index, adapted if switch.weight == 1.0 else torch.lerp(mine, adapted, switch.weight))
-        return x
-
-    def groups(self, slot: Slot, seam: str, batch: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The adapters at one seam of a slot that answer some row, with the indices of their rows in ``batch``."""
-        for name in slot.switches.get(seam, ()):
-            if name in self._rows:
-                yield name, self.index(name, batch)
-
-    def index(self, name: str, batch: Tensor) -> Tensor:
-        """The places along axis 0 of ``batch`` that belong to rows of the adapter ``name``."""
-        repeats = self._repeats(batch)
-        key = (name, repeats, batch.device)
-        if key not in self._indices:
-            places = [row * repeats + i for row in self._rows[name] for i in range(repeats)]
-            self._indices[key] = torch.tensor(places, device=batch.device)
-        return self._indices[key]
-
-    def _repeats(self, batch: Tensor) -> int:
-        """How many places of axis 0 stand for one row.
-
-        Raises:
-            RouteError: The axis does not hold the rows.
-        """
-        repeats, rest = divmod(batch.shape[0], len(self.names))
-        if rest or not repeats:
-            raise RouteError(
-                f"The batch has {batch.shape[0]} rows here and {len(self.names)} adapters were named: name one adapter "
-                "(or None) for each row. A model that mixes rows on its way cannot be routed."
-            )
-        return repeats
-
-    def _functions(self, slot: Slot) -> list[Callable[[Tensor, Tensor], Tensor]] | None:
-        """Functions that answer all rows at once, one for each kind of adapter; ``None`` where a kind has none."""
-        if slot not in self._at_once:
-            self._at_once[slot] = self._gathered(slot)
-        return self._at_once[slot]
-
-    def _gathered(self, slot: Slot) -> list[Callable[[Tensor, Tensor], Tensor]] | None:
-        switches = slot.switches["output"]
-        kinds: dict[type[OutputAdapter], dict[str, OutputAdapter]] = {}
-        for name in switches:
-            adapter = slot._modules[name]
-            if name in self._rows and isinstance(adapter, OutputAdapter):
-                kinds.setdefault(type(adapter), {})[name] = adapter
-        functions = []
-        for kind, adapters in kinds.items():
-            weights = {name: switches[name].weight for name in adapters}
-            rows = [adapters.get(name) if name else None for name in self.names]
-            function = kind.for_rows(rows, [weights.get(name, 0.0) if name else 0.0 for name in self.names])
-            if function is None:
-                return None
-            functions.append(function)
-        return functions
 
 
 def _named(everything: Mapping[str, Adapter], name: str) -> Adapter:
@@ -160,12 +74,48 @@ def _require_routable(adapter: Adapter) -> None:
             raise RouteError(
                 f'The adapter "{adapter.name}" ({adapter.method.name}) cannot answer single rows of a batch.'
             )
-    mixed = [site.name for site in adapter.sites if site.kind == "linear" and "expert" in site.roles]
-    if mixed:
-        raise RouteError(
-            f'The adapter "{adapter.name}" adapts single experts ({shortened(mixed, 2)}), which are given tokens of '
-            "all rows mixed: rows cannot be told apart there. Attach it to other targets to route it."
-        )
+
+
+def _note_batches(model: nn.Module, rows: Rows, stack: ExitStack) -> None:
+    """Tell the rows how big the batch is that the model is called with, and each model of transformers' in it."""
+    for _, module in base_modules(model):
+        if module is model or hasattr(module, "main_input_name"):
+            stack.callback(module.register_forward_pre_hook(rows.enter, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(rows.leave, always_call=True).remove)
+
+
+def _is_mixed(site: Site) -> bool:
+    """Whether the module is given tokens of all rows mixed, as experts are."""
+    return "expert" in site.roles or is_in_experts(site.name)
+
+
+def _route_experts(model: nn.Module, chosen: Mapping[str, Adapter], rows: Rows, stack: ExitStack) -> None:
+    """Let the blocks of adapted experts compute the rows of each adapter by themselves."""
+    adapters: dict[str, dict[str, None]] = {}
+    for name, adapter in chosen.items():
+        for site in adapter.sites:
+            if _is_mixed(site):
+                adapters.setdefault(_block_around(model, site), {})[name] = None
+    for where, names in adapters.items():
+        module = model.get_submodule(where)
+        block, own, before = RoutedBlock(module.forward, where, rows, names), vars(module), vars(module).get("forward")
+        own["forward"] = block
+        stack.callback(own.pop, "forward") if before is None else stack.callback(own.update, forward=before)
+
+
+def _block_around(model: nn.Module, site: Site) -> str:
+    """The name of the nearest module around all the experts, which is given the rows of a batch.
+
+    Raises:
+        RouteError: There is none.
+    """
+    around = [*ancestors(site.name), ""]
+    if site.kind != "experts" and is_in_experts(site.name):
+        around = [name for name in around if not is_in_experts(f"{name}.")]
+    found = next((name for name in around if not isinstance(model.get_submodule(name), LISTS)), None)
+    if found is None:
+        raise RouteError(f"No module stands around the experts {site.name} that is given the rows of a batch.")
+    return found
 
 
 def _route_trained(model: nn.Module, overlays: Iterable[Overlay], rows: Rows, stack: ExitStack) -> None:
@@ -180,20 +130,22 @@ def _route_trained(model: nn.Module, overlays: Iterable[Overlay], rows: Rows, st
                     copies.setdefault(module, {}).setdefault(owner, {})[key] = overlay.trained(owner)
     if copies:
         _require_rows(model, copies)
+    names = {module: name for name, module in base_modules(model)} if copies else {}
     for module, by_owner in copies.items():
-        handle = module.register_forward_hook(_RowsOfCopies(by_owner, rows), with_kwargs=True, prepend=True)
+        hook = _RowsOfCopies(by_owner, rows, names[module])
+        handle = module.register_forward_hook(hook, with_kwargs=True, prepend=True)
         stack.callback(handle.remove)
 
 
 def _require_rows(model: nn.Module, copies: Mapping[nn.Module, Mapping[str, Any]]) -> None:
     """Refuse copies in modules that are not known to be given the batch, row by row.
 
-    Those are linear maps and norms, and the embedding of the tokens; an embedding of positions has no rows.
+    Those are linear maps and norms, and the embedding of the tokens; an embedding of positions has no rows, and experts
+    are given the tokens of all rows mixed.
     """
-    found = anatomy(model)
-    known = {part.module for part in found.parts.values() if part.kind in ("linear", "norm", "convolution")}
-    embedding_of: Any = getattr(model, "get_input_embeddings", None)
-    tokens = embedding_of() if embedding_of else None
+    parts = [part for part in anatomy(model).parts.values() if part.kind in ("linear", "norm", "convolution")]
+    known = {part.module for part in parts if "expert" not in part.roles and not is_in_experts(part.name)}
+    tokens = input_embedding(model)
     for module, by_owner in copies.items():
         if module not in known and module is not tokens:
             raise RouteError(
@@ -205,13 +157,16 @@ def _require_rows(model: nn.Module, copies: Mapping[nn.Module, Mapping[str, Any]
 class _RowsOfCopies:
     """A forward hook that computes the rows of each adapter again, with its trained copies of the parameters."""
 
-    def __init__(self, copies: Mapping[str, Mapping[str, nn.Parameter]], rows: Rows) -> None:
+    def __init__(self, copies: Mapping[str, Mapping[str, nn.Parameter]], rows: Rows, where: str) -> None:
         self.copies = copies
         self.rows = rows
+        self.where = where
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         for owner, copies in self.copies.items():
-            index = self.rows.index(owner, output)
+            if owner not in self.rows.names:
+                continue  # in a block of experts, which is given other rows now
+            index = self.rows.index(owner, output, self.where)
             own_args = [_rows_of(value, index, output) for value in args]
             own_kwargs = {key: _rows_of(value, index, output) for key, value in kwargs.items()}
             base = {key: module._parameters[key] for key in copies}

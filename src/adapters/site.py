@@ -71,3 +71,13 @@ class Site:
     def weight(self) -> Tensor:
         """The base weight in high precision, shape (out_features, in_features), whatever format it is stored in."""
         return weight_format(self.module).dequantised(self.module)
+
+    @property
+    def is_plain_convolution(self) -> bool:
+        """Whether it is a convolution computed as ``nn.Conv1d`` to ``nn.Conv3d`` do, with any weight in its own's place.
+
+        A transposed one is none, nor one that standardises or pads in a ``forward`` of its own.
+        """
+        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        own = type(self.module).forward in [kind.forward for kind in convolutions]
+        return isinstance(self.module, convolutions) and "weight" in self.module._parameters and own

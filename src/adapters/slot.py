@@ -32,10 +32,12 @@ class Slot(nn.Module):
         rows: Which adapter answers which row of the batch while ``route`` is on; else ``None``.
     """
 
+    switches: dict[str, dict[str, Switch]]
+    rows: Any = None
+
     def __init__(self) -> None:
         super().__init__()
-        self.switches: dict[str, dict[str, Switch]] = {}
-        self.rows: Any = None
+        vars(self)["switches"] = {}  # Module.__setattr__ takes 5 us
 
     def put(self, seam: str, name: str, adapter: nn.Module, switch: Switch) -> None:
         """Add an adapter under its name."""

@@ -31,6 +31,19 @@ def matching_parts(anatomy: Anatomy, method: Method, ignored: frozenset[str] = f
     return [part for part in anatomy.parts.values() if part.name in chosen]
 
 
+def read_parameters(anatomy: Anatomy, method: Method) -> list[str]:
+    """Names of the parameters that the method trains themselves, since the model reads them without calling a module.
+
+    They are those of parts that ``method.targets`` name.
+    """
+    parts = [part for part in anatomy.parts.values() if any(matches(part, target) for target in method.targets)]
+    return [f"{part.name}.{key}" for part in parts for key in _read(part, method)]
+
+
+def _read(part: Part, method: Method) -> list[str]:
+    return [key for key in method.trains_read if part.is_read and part.module._parameters.get(key) is not None]
+
+
 def _default_targets(method: Method) -> tuple[str, ...]:
     (field,) = (field for field in dataclasses.fields(method) if field.name == "targets")
     return field.default  # type: ignore[return-value]
@@ -48,7 +61,7 @@ def _first_found(
                 chosen |= _named_by(anatomy, method, target, ignored)
             except TargetError as error:
                 refusals.append(error)
-        if chosen or not (targets or refusals):
+        if chosen or not refusals:
             return chosen
     raise refusals[0]
 
@@ -58,7 +71,7 @@ def _named_by(anatomy: Anatomy, method: Method, target: str, ignored: frozenset[
     if not matched:
         raise TargetError(_matches_nothing(anatomy, method, target))
     usable = {part.name for part in matched if part.name not in ignored and part.suits(method.accepts)}
-    if not usable:
+    if not usable and not any(_read(part, method) for part in matched):
         raise TargetError(_not_adaptable(matched, method, target, ignored))
     return usable
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..quant import weight_format
-from .module_tree import ModuleTree
+from .module_tree import ModuleTree, input_embedding
 from .once import once_a_class
 from .part import Part
 from .part_code import PartCode, names_in, part_code
@@ -36,6 +36,27 @@ def unheard_modules(tree: ModuleTree) -> dict[str, str]:
                 )
                 found.update(dict.fromkeys(members, f"{type(module).__name__} calls its forward, around its hooks."))
     return found
+
+
+def without_gradient(tree: ModuleTree) -> dict[str, str]:
+    """Reasons by name for the modules that no gradient comes to, so that adapters there would never be trained."""
+    found: dict[str, str] = {}
+    for name, module in tree.modules.items():
+        reason = _no_gradient(tree, name, part_code(type(module))) if module._modules else ""
+        if reason:
+            found.update(dict.fromkeys(tree.below(name), f"{type(module).__name__} {reason}"))
+    return found
+
+
+def _no_gradient(tree: ModuleTree, name: str, code: PartCode) -> str:
+    if not code.has_gradient:
+        return "computes without gradients, so that nothing in it is trained."
+    if code.is_reversible and input_embedding(tree.modules[""]) is None:
+        return "computes gradients by itself, and only where its input has one, which a frozen embedding has not."
+    choosing = [child for child in tree.children(name) if part_code(type(tree.modules[child])).chooses]
+    if choosing and name:
+        return "gives the numbers of codes, which have no gradient."
+    return ""
 
 
 def unused_copies(tree: ModuleTree, embeddings: Iterable[str]) -> dict[str, str]:

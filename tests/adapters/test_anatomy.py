@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import inarch
-from architectures import ENTRIES, made, run
 from inarch.adapters import anatomy
 from inarch.adapters.role_names import ROLES_OF_NAME, roles_of_name
 
+from architectures import ENTRIES, made, run
 from families import FAMILIES, Family
 
 
@@ -152,6 +152,35 @@ def test_attention_is_what_computes_it_and_nothing_around_it() -> None:
     assert not any(part.kind == "attention" for part in parts_of("causal-lm/mamba").values())
 
 
+def test_attention_whose_projections_are_its_own_parameters_or_convolutions_is_found() -> None:
+    own = parts_of("causal-lm/xlnet")["transformer.layer.0.rel_attn"]
+    assert (own.kind, own.features, own.attention) == ("attention", (32, 32), inarch.AttentionShape(32, 32))
+    points = parts_of("masked-lm/squeezebert")["transformer.encoder.layers.0.attention"]
+    assert (points.kind, points.attention) == ("attention", inarch.AttentionShape(32, 32))
+    assert (points.feature_axis, own.feature_axis) == (1, -1)
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("masked-lm/nystromformer", "landmarks"),
+        ("masked-lm/longformer", "window"),
+        ("audio-classification/sew-d", "written by hand"),
+        ("sequence-classification/lilt", "attends twice, to keys of 12 and 48 features"),
+    ],
+)
+def test_attention_that_is_no_softmax_over_all_keys_says_so(key: str, why: str) -> None:
+    found = [part for part in parts_of(key).values() if part.kind == "attention"]
+    assert found
+    assert all(why in part.unheard and not part.suits(("attention",)) for part in found)
+
+
+def test_of_two_kinds_of_attention_the_one_that_is_a_softmax_takes_adapters() -> None:
+    usable = [name for name, part in parts_of("seq2seq-lm/led").items() if part.suits(("attention",))]
+    assert usable
+    assert all(name.startswith("led.decoder.") for name in usable)
+
+
 # --- blocks -----------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +210,10 @@ SHAPED = [
     "image-classification/convnext",
     "image-classification/swin",
     "image-classification/mobilenet_v1",
+    "image-classification/poolformer",
+    "masked-lm/mobilebert",  # sublayers of several sizes
+    "image-text-to-text/glm5_next",  # blocks that turn axes, and convolve along their tokens
+    "speech-seq2seq/vibevoice_asr",  # convolutions along time, and blocks that turn the axes
 ]
 
 
@@ -199,6 +232,14 @@ def test_sizes_of_parts_are_those_of_what_they_give(key: str) -> None:
             part.module.register_forward_hook(functools.partial(check, part), with_kwargs=True)
     run(key, model)
     assert "block" in seen
+
+
+def test_a_norm_that_turns_the_axes_has_its_features_first() -> None:
+    norms = [part for part in parts_of("masked-lm/squeezebert").values() if ".layernorm" in part.name]
+    assert norms
+    for part in norms:
+        assert part.feature_axis == 1
+        assert part.module(torch.ones(2, part.features[1], 5)).shape == (2, part.features[1], 5)
 
 
 def test_a_sequence_that_is_a_block_gives_its_place_to_its_last_module() -> None:
@@ -256,6 +297,49 @@ def test_a_method_for_linear_maps_does_not_get_fused_experts() -> None:
     (first, *_) = [part for part in parts if part.kind == "experts"]
     assert not first.suits(("linear", "mlp.down"))
     assert first.suits(("linear", "experts"))
+
+
+# --- linear maps by other names ---------------------------------------------------------------------------------------
+
+
+def test_a_class_that_computes_what_a_linear_map_does_is_one() -> None:
+    model = made("masked-lm/ibert")
+    part = anatomy(model).parts["ibert.encoder.layer.0.attention.self.query"]
+    assert (part.kind, part.features) == ("linear", (32, 32))
+    assert {"linear", "attention.query"} <= part.roles
+    adapter = inarch.attach(model, "lora", rank=2)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(0.1)
+    batch = ENTRIES["masked-lm/ibert"].batch()
+    plain = model(**batch).logits
+    adapter.merge()
+    torch.testing.assert_close(model(**batch).logits, plain)
+    with adapter.disabled():
+        assert not torch.allclose(model(**batch).logits, plain, atol=1e-3)
+
+
+def test_a_router_is_none() -> None:
+    assert "model.layers.0.mlp.gate" not in parts_of("causal-lm/mixtral")
+    assert "model.layers.0.mlp.gate" not in parts_of("causal-lm/deepseek_v4")
+
+
+def test_a_convolution_one_point_wide_is_linear_where_its_name_says_what_for_and_takes_adapters_of_convolutions() -> (
+    None
+):
+    parts = parts_of("masked-lm/squeezebert")
+    query = parts["transformer.encoder.layers.0.attention.query"]
+    assert (query.kind, query.feature_axis) == ("convolution", 1)
+    assert {"linear", "attention.query"} <= query.roles
+    assert query.suits(("convolution",))
+    assert not query.suits(("linear",))
+    of_images = parts_of("image-text-to-text/chameleon")["model.vqmodel.encoder.mid.attn_1.q"]
+    assert "attention.query" in of_images.roles
+    assert "linear" not in of_images.roles
+
+
+def test_a_norm_without_parameters_is_no_part() -> None:
+    assert set(anatomy(nn.Sequential(nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 4))).parts) == {"", "1"}
 
 
 def test_linear_maps_of_single_experts_are_experts_too() -> None:

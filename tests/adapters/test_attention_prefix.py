@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from inarch import ModelError
-from own_attentions import WAYS, Own, in_float32
 
 from attentions import EXACT, INTERFACE, attach, inserted, precise, road  # noqa: F401 - a fixture
 from families import Family, logits
+from own_attentions import WAYS, Own, in_float32
 
 PREFIX = sys.modules["inarch.adapters.attention_prefix"]
 WATCH = sys.modules["inarch.adapters.attention_watch"]
@@ -54,14 +54,15 @@ def test_each_row_has_its_own(family: Family, implementation: str, road: str, mo
     torch.testing.assert_close(mixed[1], alone[1], **tolerance)
 
 
+@pytest.mark.parametrize("beams", [1, 2])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_each_row_has_its_own_in_any_layout(
-    way: Callable[..., Any], causal: bool, monkeypatch: pytest.MonkeyPatch
+    way: Callable[..., Any], causal: bool, beams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = Own(way).double()
     inserted(module).double()
-    x = torch.randn(2, 5, 8, dtype=torch.float64)
+    x = torch.randn(2 * beams, 5, 8, dtype=torch.float64)
     mask = torch.zeros(1, 1, 5, 5, dtype=torch.float64)
     if causal:
         mask.masked_fill_(torch.ones(5, 5).triu(1).bool(), -1e300)
@@ -71,8 +72,8 @@ def test_each_row_has_its_own_in_any_layout(
         results.append(module(x, mask))
     whole, alone, mixed = results
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if in_float32(way) else EXACT
-    torch.testing.assert_close(mixed[0], whole[0], **tolerance)
-    torch.testing.assert_close(mixed[1], alone[1], **tolerance)
+    torch.testing.assert_close(mixed[:beams], whole[:beams], **tolerance)
+    torch.testing.assert_close(mixed[beams:], alone[beams:], **tolerance)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import inarch
 from inarch import PlanError
 from inarch_plugins.prefix import PrefixTuning
 
-from attentions import EXACT, LENGTH, Given, attach, inserted, precise, road, text  # noqa: F401 - a fixture
+from attentions import EXACT, INTERFACE, LENGTH, Given, attach, inserted, precise, road, text  # noqa: F401 - a fixture
 from families import FAMILIES, Family, assert_same, double, logits, snapshot
 
 UNTOUCHED = AttentionInterface.__dict__["get_interface"]
@@ -171,7 +171,8 @@ def test_flex_attention_is_refused_before_anything_is_changed() -> None:
 
 def test_detaching_leaves_no_trace(family: Family, road: str) -> None:
     model = family.model()
-    gc.collect()
+    gc.collect()  # models of other tests; some may be kept
+    looked_up = AttentionInterface.__dict__["get_interface"]
     before, base, config = snapshot(model), logits(model, family.batch()), model.config.to_dict()  # type: ignore[operator, union-attr]
     adapter = attach(model)
     assert not torch.equal(logits(model, family.batch()), base)
@@ -181,7 +182,7 @@ def test_detaching_leaves_no_trace(family: Family, road: str) -> None:
     assert_same(before, snapshot(model))
     assert torch.equal(logits(model, family.batch()), base)
     assert model.config.to_dict() == config  # type: ignore[operator, union-attr]
-    assert AttentionInterface.get_interface is UNTOUCHED
+    assert AttentionInterface.__dict__["get_interface"] is looked_up
 
 
 def test_several_prefixes_stand_in_order(road: str) -> None:
@@ -206,8 +207,42 @@ def test_it_cannot_be_weighed() -> None:
         adapter.weight = 0.5
 
 
-def test_a_copy_outlives_the_original(road: str) -> None:
-    gc.collect()  # models of other tests
+@pytest.fixture
+def untapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model has an attention adapter yet, whatever other tests have kept."""
+    monkeypatch.setattr(INTERFACE, "_taps", {})
+    monkeypatch.setattr(INTERFACE, "_original", [])
+    monkeypatch.setattr(AttentionInterface, "get_interface", UNTOUCHED)
+
+
+def test_a_model_that_is_collected_leaves_no_trace(untapped: None, road: str) -> None:
+    model, batch = precise(FAMILIES["llama"])
+    attach(model)
+    attach(FAMILIES["bert"].model())
+    logits(model, batch)
+    gc.collect()
+    assert AttentionInterface.get_interface is not UNTOUCHED
+    del model
+    gc.collect()
+    assert AttentionInterface.get_interface is UNTOUCHED
+
+
+def test_a_failed_pass_keeps_no_model(untapped: None) -> None:
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        raise ZeroDivisionError
+
+    AttentionInterface.register("failing", failing)
+    model = FAMILIES["llama"].model()
+    attach(model)
+    model.config._attn_implementation = "failing"  # type: ignore[union-attr]
+    with pytest.raises(ZeroDivisionError):
+        model(inputs_embeds=torch.randn(1, 3, 32), attention_mask={"full_attention": None})
+    del model, AttentionInterface._global_mapping["failing"]
+    gc.collect()
+    assert AttentionInterface.get_interface is UNTOUCHED
+
+
+def test_a_copy_outlives_the_original(untapped: None, road: str) -> None:
     model, batch = precise(FAMILIES["bert"])
     adapter = attach(model)
     expected = logits(model, batch)

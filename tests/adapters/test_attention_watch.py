@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from inarch import ModelError
-from own_attentions import WAYS, Own, heads, in_float32
 
 from attentions import EXACT, inserted
+from own_attentions import WAYS, Own, heads, in_float32
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import inarch
-from inarch.errors import FormatError, RouteError
+from inarch.errors import FormatError
 
 from families import assert_same, snapshot
 from mixtures import CELLS, IMPLEMENTATIONS, answer, mixture, tokens
@@ -316,10 +316,3 @@ def test_another_use_of_the_weight_is_refused_rather_than_left_unadapted() -> No
         experts.down_proj[:1]
     assert experts.down_proj.shape == (2, 4, 6)
     assert experts.down_proj.dtype == torch.float32
-
-
-def test_rows_cannot_be_routed_through_experts() -> None:
-    model = mixture("mixtral")
-    attached(model)
-    with pytest.raises(RouteError, match="single rows"), inarch.route(model, ["default", None]):
-        answer(model)

@@ -1,12 +1,9 @@
 """Methods with a penalty or a schedule, in every kind of loop."""
 
-import contextlib
 import copy
 import gc
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import torch
@@ -14,71 +11,9 @@ from torch import Tensor, nn
 
 import inarch
 from inarch.adapters import lifecycle
-from inarch.adapters.step import Step
-from inarch.errors import TrainingError
 
 from families import FAMILIES, assert_same, logits, snapshot
-
-RATE = 0.1
-
-
-class Offset(inarch.OutputAdapter):
-    """y' = y + a b, with a vector each."""
-
-    def __init__(self, site: inarch.Site) -> None:
-        super().__init__()
-        self.a = nn.Parameter(torch.full((site.out_features,), 2.0))
-        self.b = nn.Parameter(torch.full((site.out_features,), 0.5))
-        self.register_buffer("seen", torch.zeros(()))
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return y + (self.a * self.b).to(y.dtype)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Follower(inarch.Method):
-    """A penalty of half the squared norm of a, whose gradient is a; counts its steps in a buffer."""
-
-    name = "follower"
-    strength: float = 1.0
-
-    def build(self, site: inarch.Site) -> Offset:
-        return Offset(site)
-
-    def penalty(self, adapters: Mapping[str, inarch.SiteAdapter]) -> Tensor | None:
-        return (
-            self.strength * sum(adapter.a.pow(2).sum() / 2 for adapter in adapters.values()) if self.strength else None
-        )
-
-    def after_step(self, adapters: Mapping[str, inarch.SiteAdapter], step: Step) -> Self | None:
-        assert not torch.is_grad_enabled()
-        for adapter in adapters.values():
-            assert adapter.a.grad is not None
-            adapter.seen.fill_(step.number)
-        return None
-
-
-def small(**settings: Any) -> tuple[nn.Module, inarch.Adapter]:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 2)).double()
-    return model, inarch.attach(model, Follower(**settings))
-
-
-def only(adapter: inarch.Adapter) -> Offset:
-    (module,) = adapter.modules.values()
-    return module
-
-
-def loss_of(model: nn.Module) -> Tensor:
-    return model(torch.ones(4, 3, dtype=next(model.parameters()).dtype)).sum(1).mean()
-
-
-def is_close(parameter: Tensor, value: float) -> None:
-    tolerance = 1e-6 if parameter.dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, value), rtol=tolerance, atol=0)
-
-
-# d loss / d a = b, d loss / d b = a: each output is counted once, by the mean over the rows.
+from followers import RATE, Follower, is_close, loss_of, only, small
 
 
 def test_the_penalty_s_gradient_is_added_once_a_step() -> None:
@@ -324,92 +259,6 @@ def test_the_count_is_restored() -> None:
     loss_of(again).backward()
     optimizer.step()
     assert only(restored).seen.item() == 4
-
-
-def hidden_by_hand(parameters: list[nn.Parameter]) -> None:
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter -= RATE * parameter.grad
-
-
-def hidden_in_data(parameters: list[nn.Parameter]) -> None:
-    for parameter in parameters:
-        parameter.data.add_(parameter.grad, alpha=-RATE)  # which leaves the version as it is
-
-
-def changes_until_refused(model: nn.Module, adapter: inarch.Adapter, change: Any) -> int:
-    """How many times the parameters can be changed before a forward pass refuses."""
-    for changes in range(10):
-        model.zero_grad()
-        with contextlib.suppress(TrainingError):
-            loss_of(model).backward()
-        if next(adapter.parameters()).grad is None:
-            return changes
-        change(list(adapter.parameters()))
-    raise AssertionError("never refused")
-
-
-@pytest.mark.parametrize("change", [hidden_by_hand, hidden_in_data])
-def test_hidden_steps_are_refused(change: Any) -> None:
-    model, adapter = small()
-    assert changes_until_refused(model, adapter, change) == lifecycle.HIDDEN_STEPS
-    with pytest.raises(TrainingError, match=r'"default" change, but no optimizer step is seen: follower follows'):
-        model(torch.ones(1, 3).double())
-
-
-@pytest.mark.parametrize("change", [hidden_by_hand, hidden_in_data])
-def test_hidden_steps_after_seen_ones_are_refused(change: Any) -> None:
-    model, adapter = small()
-    optimizer = torch.optim.SGD(adapter.parameters(), lr=RATE)
-    for _ in range(5):
-        optimizer.zero_grad()
-        loss_of(model).backward()
-        optimizer.step()
-    assert changes_until_refused(model, adapter, change) <= 2 * lifecycle.HIDDEN_STEPS
-
-
-def test_what_is_no_hidden_step() -> None:
-    """Batches that are accumulated, state dicts that are loaded, evaluation, and changes in it."""
-    model, adapter = small()
-    states = [{name: value + shift for name, value in model.state_dict().items()} for shift in (0.0, 0.1)]
-    optimizer = torch.optim.SGD(adapter.parameters(), lr=RATE)
-    for _ in range(4):
-        for state in states:
-            model.load_state_dict(state)
-            loss_of(model)
-        for _ in range(20):
-            loss_of(model).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval()
-    for _ in range(10):
-        model.load_state_dict(states[_ % 2])
-        loss_of(model)
-    model.train()
-    with torch.no_grad():
-        for _ in range(10):
-            model.load_state_dict(states[_ % 2])
-            loss_of(model)
-    loss_of(model)
-
-
-def test_the_values_are_seldom_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an accelerator each look waits for it: a usual loop must not pay for it at every batch."""
-    from inarch.adapters import clock
-
-    looks: list[None] = []
-    sample = clock._sample
-    monkeypatch.setattr(clock, "_sample", lambda parameters: (looks.append(None), sample(parameters))[1])
-    model, adapter = small()
-    optimizer = torch.optim.SGD(adapter.parameters(), lr=RATE)
-    for _ in range(50):
-        optimizer.zero_grad()
-        loss_of(model).backward()
-        optimizer.step()
-    assert len(looks) == 1
-    for _ in range(64):
-        loss_of(model).backward()
-    assert len(looks) == 1 + 6  # at the passes 2, 4, 8, 16, 32 and 64
 
 
 def test_a_failed_step_is_not_half_a_step() -> None:

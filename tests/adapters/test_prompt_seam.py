@@ -2,13 +2,12 @@
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 
 import inarch
 from inarch.adapters.prompt_path import prompt_path
@@ -17,110 +16,8 @@ from inarch.errors import ConfigError, TargetError
 from inarch_plugins.prompt import PromptTuning
 
 from families import FAMILIES, assert_same, perturb, snapshot
-
-LENGTH = 3
-IDS = torch.tensor([[5, 6, 7, 8, 9]])
-TOKENS = IDS.shape[1]
-SIZES: dict[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-}
-GREEDY: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-
-
-def of_family(name: str) -> Callable[[], nn.Module]:
-    return lambda: FAMILIES[name].model()
-
-
-def of_sizes(kind: str, **more: Any) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
-        config = getattr(transformers, more.get("config", kind.partition("For")[0].removesuffix("Model") + "Config"))
-        torch.manual_seed(0)
-        settings = SIZES | {key: value for key, value in more.items() if key != "config"}
-        return getattr(transformers, kind)(config(**settings)).eval()
-
-    return make
-
-
-# Each reads its tokens in another way: rotary positions, an embedding of positions, positions that the embedding counts
-# itself, ALiBi, distances alone, none at all; scaled embeddings, windows, embeddings for each layer, recurrences.
-DECODERS: dict[str, Callable[[], nn.Module]] = {
-    "llama": of_family("llama"),
-    "gpt2": of_family("gpt2"),
-    "gemma": of_sizes("GemmaForCausalLM", head_dim=8, num_key_value_heads=2),
-    "mistral": of_sizes("MistralForCausalLM", num_key_value_heads=2, sliding_window=4),
-    "opt": of_sizes("OPTForCausalLM", ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=40),
-    "neox": of_sizes("GPTNeoXForCausalLM"),
-    "falcon": of_sizes("FalconForCausalLM"),
-    "mamba": of_sizes("MambaForCausalLM", state_size=4),
-}
-ENCODERS: dict[str, Callable[[], nn.Module]] = {
-    "bert": of_sizes("BertModel"),
-    "roberta": of_sizes("RobertaModel", pad_token_id=1, max_position_embeddings=40),
-    "deberta": of_sizes(
-        "DebertaV2Model", relative_attention=True, position_buckets=8, pos_att_type=["p2c", "c2p"], type_vocab_size=0
-    ),
-    "albert": of_sizes("AlbertModel", embedding_size=16),
-    "modernbert": of_sizes(
-        "ModernBertModel", pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2
-    ),
-}
-PAIRS: dict[str, Callable[[], nn.Module]] = {
-    "t5": of_family("t5"),
-    "bart": of_sizes(
-        "BartForConditionalGeneration",
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_ffn_dim=48,
-        max_position_embeddings=40,
-    ),
-}
-EVERY = DECODERS | ENCODERS | PAIRS
-
-
-def attached(make: Callable[[], nn.Module], length: int = LENGTH) -> tuple[Any, inarch.Adapter]:
-    model = make().double()
-    torch.manual_seed(1)
-    adapter = inarch.attach(model, PromptTuning(length=length))
-    perturb(adapter, scale=0.5)
-    return model, adapter
-
-
-def vectors(adapter: inarch.Adapter) -> Tensor:
-    return adapter.modules[""].vectors.detach()
-
-
-def embedded(model: Any, ids: Tensor = IDS) -> Tensor:
-    with torch.no_grad():
-        return model.get_input_embeddings()(ids)
-
-
-def answer(model: Any, **inputs: Any) -> Tensor:
-    """The logits, or the states of a model that has none."""
-    if model.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = torch.tensor([[3, 4, 5]]).expand(len(next(iter(inputs.values()))), -1)
-    with torch.no_grad():
-        result = model(**inputs)
-    return result.logits if "logits" in result else result.last_hidden_state
-
-
-def padded(model: Any, count: int, *, left: bool) -> dict[str, Tensor]:
-    padding = torch.full((1, count), model.config.pad_token_id or 0)
-    parts, mask = [IDS, padding], [torch.ones_like(IDS), torch.zeros_like(padding)]
-    if left:
-        parts, mask = parts[::-1], mask[::-1]
-    return {"input_ids": torch.cat(parts, 1), "attention_mask": torch.cat(mask, 1)}
-
-
-def close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+from prompted import GREEDY, IDS, LENGTH, TOKENS, attached, close, embedded, padded, vectors
+from readers import DECODERS, ENCODERS, EVERY, PAIRS, SIZES, answer, of_sizes
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -249,68 +146,6 @@ def test_a_classifier_finds_the_last_token() -> None:
     with torch.no_grad():
         states = model.model(input_ids=IDS).last_hidden_state
     close(plain, model.score(states[:, -1]).detach())
-
-
-@pytest.mark.parametrize("name", [*DECODERS, *PAIRS])
-def test_generates_the_same_with_and_without_a_cache(name: str) -> None:
-    model, _ = attached(EVERY[name])
-    alone = model.generate(IDS, **GREEDY)
-    assert torch.equal(model.generate(IDS, **GREEDY, use_cache=False), alone)
-    assert torch.equal(
-        model.generate(IDS, **GREEDY, num_beams=3), model.generate(IDS, **GREEDY, num_beams=3, use_cache=False)
-    )
-    other = {"input_ids": torch.arange(7).unsqueeze(0) + 3, "attention_mask": torch.ones(1, 7, dtype=torch.long)}
-    if name != "bart":
-        row = padded(model, 2, left=True)
-        batch = {key: torch.cat([row[key], other[key]]) for key in row}
-        assert torch.equal(model.generate(**batch, **GREEDY)[0, -6:], alone[0, -6:])
-
-
-def test_generates_what_steps_by_hand_give() -> None:
-    model, adapter = attached(DECODERS["llama"])
-    ours = model.generate(IDS, **GREEDY)
-    prompt = vectors(adapter).unsqueeze(0)
-    adapter.detach()
-    ids = IDS
-    for _ in range(6):
-        step = answer(model, inputs_embeds=torch.cat([prompt, embedded(model, ids)], 1))[:, -1:].argmax(-1)
-        ids = torch.cat([ids, step], 1)
-    assert torch.equal(ours, ids)
-
-
-def test_generates_in_pieces_and_with_an_assistant() -> None:
-    model, _ = attached(DECODERS["llama"])
-    alone = model.generate(IDS, **GREEDY)
-    assert torch.equal(model.generate(IDS, **GREEDY, prefill_chunk_size=2), alone)
-    assert torch.equal(model.generate(IDS, **GREEDY, assistant_model=FAMILIES["llama"].model(1).double()), alone)
-    assert torch.equal(model.generate(IDS, **GREEDY, prompt_lookup_num_tokens=2), alone)
-
-
-def test_a_conversation_goes_on_with_its_cache() -> None:
-    model, _ = attached(DECODERS["llama"])
-    first = model.generate(IDS, **GREEDY, return_dict_in_generate=True)
-    both = torch.cat([first.sequences, IDS + 10], 1)
-    new = both[:, -1 - TOKENS :]  # the last token that was generated is in no cache yet
-    cache = copy.deepcopy(first.past_key_values)
-    later = model.generate(new, attention_mask=torch.ones_like(both), past_key_values=cache, **GREEDY)
-    assert torch.equal(later[:, -6:], model.generate(both, **GREEDY)[:, -6:])
-    with pytest.raises(ConfigError, match="The cache holds 13 places, and with 3 of them the prompt's"):
-        model.generate(both, past_key_values=first.past_key_values, **GREEDY)
-
-
-def test_a_cache_without_the_prompt_is_refused() -> None:
-    model, adapter = attached(DECODERS["llama"])
-    with adapter.disabled(), torch.no_grad():
-        cache = model(input_ids=IDS, use_cache=True).past_key_values
-    mask = torch.ones(1, TOKENS + 1, dtype=torch.long)
-    with pytest.raises(ConfigError, match="Fill the cache with the prompt on"):
-        model(input_ids=IDS[:, :1], attention_mask=mask, past_key_values=cache)
-
-
-def test_a_static_cache_is_refused() -> None:
-    model, _ = attached(DECODERS["llama"])
-    with pytest.raises(ConfigError, match=r'of 4 dimensions.*cache_implementation "dynamic"'):
-        model.generate(IDS, **GREEDY, cache_implementation="static")
 
 
 def test_more_tokens_than_positions_are_refused() -> None:

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import XLNetConfig, XLNetModel
 
 import inarch
 from inarch import RouteError, UnknownNameError
 
+from alone import alone
 from families import FAMILIES, Family, logits, perturb
 from scaling import Scale
 
@@ -22,15 +24,6 @@ def batch_of(family: Family, rows: int) -> dict[str, Tensor]:
     ids = torch.randint(3, 60, (rows, 7))
     more: dict[str, Any] = {"decoder_input_ids": ids} if family.name == "t5" else {}
     return {"input_ids": ids, **more}
-
-
-def alone(model: nn.Module, batch: dict[str, Tensor], rows: list[str | None]) -> Tensor:
-    """The answers of every row by itself, with its adapter alone turned on."""
-    answers = []
-    for row, name in enumerate(rows):
-        inarch.activate(model, *([name] if name else []))
-        answers.append(logits(model, {key: value[row : row + 1] for key, value in batch.items()}))
-    return torch.cat(answers)
 
 
 @pytest.mark.parametrize(("one", "other"), [("lora", "lora"), ("lora", "bitfit"), ("lora", "scale")])
@@ -95,7 +88,8 @@ def test_what_cannot_be_routed_is_refused() -> None:
         pass
     adapter = inarch.attach(model, "lora", name="a")
     perturb(adapter)
-    with inarch.route(model, ["a", None]), pytest.raises(RouteError, match="3 rows here and 2 adapters"):
+    refusal = r"h\.0\.attn\.c_attn has a batch of 3 rows and 2 adapters"
+    with inarch.route(model, ["a", None]), pytest.raises(RouteError, match=refusal):
         logits(model, batch)
     adapter.merge()
     with pytest.raises(RouteError, match="merged"), inarch.route(model, ["a"]):
@@ -104,6 +98,14 @@ def test_what_cannot_be_routed_is_refused() -> None:
     inarch.attach(model, "full", name="b")
     with pytest.raises(RouteError, match="Embedding themselves"), inarch.route(model, ["a", "b", None]):
         pass
+
+
+def test_rows_along_another_axis_are_refused() -> None:
+    sizes = {"vocab_size": 64, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}
+    model = XLNetModel(XLNetConfig(**sizes)).eval()
+    perturb(inarch.attach(model, "lora", name="a"))
+    with inarch.route(model, ["a", None]), pytest.raises(RouteError, match=r"layer_1 is given the rows along axis 1"):
+        model(input_ids=torch.randint(3, 60, (2, 6)))
 
 
 def test_afterwards_everything_is_as_before(family: Family) -> None:

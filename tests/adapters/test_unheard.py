@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import inarch
-from architectures import made, run
 from inarch.adapters import anatomy
 from inarch.adapters.part_code import part_code
 from inarch.errors import TargetError
+
+from architectures import made, run
 
 
 def parts_of(key: str) -> Any:
@@ -194,3 +195,79 @@ def test_adapters_run_at_every_part_that_is_heard(key: str) -> None:
 
 def test_the_code_of_a_class_is_read_once() -> None:
     assert part_code(Reads) is part_code(Reads)
+
+
+class WithoutGradient(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)  # type: ignore[no-any-return]
+
+
+def test_what_is_computed_without_gradients_takes_no_adapter() -> None:
+    parts = anatomy(nn.Sequential(WithoutGradient(), nn.Linear(4, 4))).parts
+    assert parts["0.inner"].unheard == "WithoutGradient computes without gradients, so that nothing in it is trained."
+    assert not parts["1"].unheard
+
+
+class Codebook(nn.Module):
+    """The numbers of the nearest rows; with ``gives_rows`` the rows themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(x, self.embedding.weight).argmin(-1)
+
+
+class RowsOfCodebook(Codebook):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embedding(super().forward(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("codebook", "reason"), [(Codebook, "numbers of codes"), (RowsOfCodebook, "")])
+def test_what_only_leads_to_a_choice_takes_no_adapter(codebook: type[nn.Module], reason: str) -> None:
+    class Tokeniser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.codebook = nn.Linear(4, 4), codebook()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.codebook(self.encoder(x))  # type: ignore[no-any-return]
+
+    unheard = anatomy(nn.Sequential(Tokeniser())).parts["0.encoder"].unheard
+    assert reason in unheard
+    assert bool(unheard) == bool(reason)
+
+
+class Reversible(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layers: nn.ModuleList) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        torch.autograd.backward([gradient], [gradient])
+        return gradient, None
+
+
+class Reverses(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Reversible.apply(x, self.layers)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def test_what_a_network_reverses_by_itself_takes_no_adapter_for_no_gradient_comes_there() -> None:
+    model = nn.Sequential(nn.Embedding(3, 4).requires_grad_(False), Reverses())
+    assert not model(torch.tensor([0])).requires_grad  # so with an adapter as well
+    assert "Reverses computes gradients by itself" in anatomy(model).parts["1.layers.0"].unheard
+    assert not parts_of("causal-lm/rwkv")["rwkv.blocks.0.attention.key"].unheard

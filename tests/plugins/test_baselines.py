@@ -1,10 +1,12 @@
 """BitFit against its paper, and the two baselines."""
 
+import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import inarch
 
+from architectures import made
 from families import FAMILIES, perturb
 
 
@@ -35,6 +37,25 @@ def test_bitfit_has_the_gradients_of_the_biases_themselves() -> None:
     assert {name for name in biases if name.endswith(".bias")} == {
         name for name, _ in adapter.named_parameters() if name.endswith(".bias")
     }
+
+
+@pytest.mark.parametrize("key", ["causal-lm/mamba", "causal-lm/mamba2", "causal-lm/jamba"])
+def test_bitfit_trains_biases_that_are_read_without_a_call_themselves(key: str) -> None:
+    """Mamba reads the weight and the bias of its convolution, and calls neither it nor its step projection."""
+    model, direct = made(key), made(key)
+    biases = {name for name, _ in model.named_parameters() if name.endswith("conv1d.bias")}
+    assert biases
+    plan = inarch.plan(model, "bitfit")
+    assert biases <= set(plan.trained)
+    adapter = inarch.attach(model, "bitfit")
+    tokens = torch.arange(3, 19).reshape(2, 8)
+    for each in (model, direct):
+        each(input_ids=tokens, labels=tokens).loss.backward()
+    found = dict(adapter.named_parameters())
+    expected = dict(direct.named_parameters())
+    for name in biases:
+        assert expected[name].grad.any()
+        torch.testing.assert_close(found[name].grad, expected[name].grad)
 
 
 def test_full_trains_every_parameter_once() -> None:

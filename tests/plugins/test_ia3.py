@@ -1,5 +1,6 @@
 """(IA)3 against its paper and against peft."""
 
+import copy
 import json
 import warnings
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 import inarch
-from inarch.errors import CheckpointError, ConfigError
+from inarch.errors import MergeError
 
 from families import FAMILIES, Family, logits, perturb
 
@@ -111,11 +112,19 @@ def test_input_and_output_are_told_apart_as_peft_does(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(ours, family.batch()), logits(theirs, family.batch()), rtol=0, atol=1e-6)
 
 
-def test_the_input_of_a_convolution_in_peft_s_file_is_refused() -> None:
-    peft_format = inarch.method("ia3").peft
-    assert peft_format is not None
-    with pytest.raises(CheckpointError, match=r"input of a\.0, a convolution"):
-        peft_format.method({"feedforward_modules": ["0"]}, {"a.0": {"ia3_l": (1, 2, 1, 1)}})
+def test_peft_and_inarch_exchange_the_scaled_input_of_a_convolution(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    base, x = nn.Sequential(nn.Conv2d(4, 6, 3)), torch.randn(2, 4, 8, 8)
+    model = copy.deepcopy(base)
+    adapter = inarch.attach(model, "ia3", targets=("0",), feedforward=("0",))
+    perturb(adapter)
+    adapter.save(tmp_path / "ours")
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "ours")
+    torch.testing.assert_close(model(x), theirs(x))
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = copy.deepcopy(base)
+    inarch.load(again, tmp_path / "theirs")
+    assert torch.equal(again(x), model(x))
 
 
 @pytest.mark.parametrize(("module", "known"), [(nn.Conv2d(2, 4, 3), True), (nn.Conv1d(2, 4, 3), False)])
@@ -199,9 +208,54 @@ def test_small_changes_reach_a_model_in_half_precision() -> None:
     assert not torch.equal(model(x), plain)
 
 
-def test_the_input_of_a_convolution_is_refused() -> None:
-    with pytest.raises(ConfigError, match="0 is a convolution, and only linear maps can be"):
-        inarch.attach(nn.Sequential(nn.Conv2d(2, 4, 3)), "ia3", feedforward=("@convolution",))
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_inputs_of_convolutions_are_scaled_and_merged(kind: str) -> None:
+    module, shape = CONVOLUTIONS[kind]
+    model = nn.Sequential(module).double()
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64)
+    adapter = inarch.attach(model, "ia3", targets=("0",), feedforward=("0",))
+    perturb(adapter)
+    (factors,) = adapter.parameters()
+    assert factors.shape == (1, 4, *[1] * (len(shape) - 2))
+    adapted = model(x)
+    with adapter.disabled():
+        torch.testing.assert_close(adapted, model(x * factors.detach()), rtol=0, atol=1e-12)
+    adapter.merge()
+    torch.testing.assert_close(model(x), adapted, rtol=0, atol=1e-12)
+    adapter.detach()
+
+
+class Standardised(nn.Conv2d):
+    """What it multiplies by is made from its weight, which a factor on the weight would not change."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.weight / self.weight.norm(), self.bias)
+
+
+class Padded(nn.Conv2d):
+    """It multiplies by its weight as it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (1, 0, 1, 0)))
+
+
+@pytest.mark.parametrize("feedforward", [(), ("0",)])
+def test_a_convolution_with_a_forward_of_its_own_is_merged_where_that_is_exact(feedforward: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 8, 8)
+    model = nn.Sequential(Standardised(4, 6, 3))
+    adapter = inarch.attach(model, "ia3", targets=("0",), feedforward=feedforward)
+    perturb(adapter)
+    assert not torch.equal(model(x), model[0](x * 0))
+    with pytest.raises(MergeError, match="no change of the base weights"):
+        adapter.merge()
+    padded = nn.Sequential(Padded(4, 6, 3))
+    adapter = inarch.attach(padded, "ia3", targets=("0",), feedforward=feedforward)
+    perturb(adapter)
+    adapted = padded(x)
+    adapter.merge()
+    torch.testing.assert_close(padded(x), adapted)
 
 
 @pytest.mark.parametrize("settings", [{}, {"feedforward": ("v_proj",)}, {"feedforward": ("*.0.*",)}])

@@ -11,6 +11,7 @@ from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCau
 import inarch
 from inarch.errors import MergeError, TargetError
 
+from architectures import ENTRIES, made
 from families import FAMILIES, VOCABULARY, Family, logits, perturb
 
 
@@ -194,3 +195,18 @@ def adapted_alone(adapter: inarch.Adapter, x: Tensor) -> Tensor:
 def test_a_model_without_norms_is_refused() -> None:
     with pytest.raises(TargetError, match='no part of this model has the role "@norm"'):
         inarch.attach(nn.Sequential(nn.Linear(2, 2)), "ln")
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers warns of sizes as small as these
+@pytest.mark.parametrize("key", ["masked-lm/squeezebert", "image-classification/convnext"])
+def test_norms_of_published_models_that_turn_the_axes_are_scaled_along_their_features_and_merged(key: str) -> None:
+    model, batch = made(key).double(), ENTRIES[key].batch()
+    batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+    plain = model(**batch).logits
+    adapter = inarch.attach(model, "ln")
+    torch.testing.assert_close(model(**batch).logits, plain, rtol=0, atol=0)
+    perturb(adapter, scale=0.05)
+    adapted = model(**batch).logits
+    assert not torch.allclose(adapted, plain, atol=1e-6)
+    adapter.merge()
+    torch.testing.assert_close(model(**batch).logits, adapted, rtol=0, atol=1e-10)

@@ -343,7 +343,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
 def test_sites_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match=r"initial_rank is 12: 0 is 5 x 6, so a rank there is at most 5"):
         inarch.attach(nn.Sequential(nn.Linear(6, 5)), "adalora")
-    with pytest.raises(ConfigError, match="0 is a transposed convolution"):
+    with pytest.raises(ConfigError, match="0 is a ConvTranspose"):
         inarch.attach(nn.Sequential(nn.ConvTranspose2d(16, 16, 3)), "adalora")
 
 

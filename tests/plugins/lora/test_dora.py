@@ -8,6 +8,7 @@ import peft
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import inarch
 from inarch.errors import ConfigError
@@ -92,6 +93,22 @@ def test_the_magnitude_adds_one_parameter_for_each_output(family: Family) -> Non
     dora = inarch.plan(family.model(), "lora", rank=4, dora=True)
     outputs = sum(site.out_features for site in plain.sites)
     assert dora.report().trainable == plain.report().trainable + outputs
+
+
+@pytest.mark.parametrize(("rank", "dora", "share"), [(32, False, 0.83), (32, True, 0.84), (16, True, 0.43)])
+def test_llama_7b_has_the_paper_s_parameters(rank: int, dora: bool, share: float) -> None:
+    """Table 1, in per cent of all parameters, with the targets of the paper's appendix: q, k, v, up and down.
+
+    In each of 32 layers three maps of 4096 x 4096 and two of 4096 x 11008, and with DoRA a magnitude for each output.
+    """
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig())  # the defaults are those of Llama 7B
+    targets = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
+    report = inarch.plan(model, "lora", rank=rank, dora=dora, targets=targets).report()
+    products = rank * (3 * (4096 + 4096) + 2 * (4096 + 11008))
+    magnitudes = 3 * 4096 + 11008 + 4096 if dora else 0
+    assert report.trainable == 32 * (products + magnitudes)
+    assert round(100 * report.trainable / (report.base + report.trainable), 2) == share
 
 
 def test_the_magnitude_starts_as_the_norm_of_the_weight() -> None:
