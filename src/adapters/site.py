@@ -74,7 +74,7 @@ class Site:
 
     @property
     def is_plain_convolution(self) -> bool:
-        """Whether it is a convolution computed as ``nn.Conv1d`` to ``nn.Conv3d`` do, with any weight in its own's place.
+        """Whether it is a convolution computed as ``nn.Conv1d`` to ``nn.Conv3d`` do, with any weight in its place.
 
         A transposed one is none, nor one that standardises or pads in a ``forward`` of its own.
         """
