@@ -22,6 +22,7 @@ from .adapters import (
     WeightDelta,
     matches_name,
 )
+from .adapters.quantisation import quantize
 from .adapters.routing import route
 from .api import activate, adapters, attach, load, load_bundle, method, methods, plan, save_bundle
 from .errors import (
@@ -101,6 +102,7 @@ __all__ = [
     "method",
     "methods",
     "plan",
+    "quantize",
     "route",
     "save_bundle",
     "weight_format",

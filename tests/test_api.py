@@ -11,7 +11,7 @@ DuplicateNameError ExpertsAdapter ExpertsShape FormatError InarchError InputAdap
 Method MethodInfo MissingPluginError ModelAdapter ModelError OutputAdapter PeftFormat Plan PlanError PluginWarning
 PromptAdapter RegistryError Report RouteError Site SiteAdapter Step TargetError TrainingError UnknownNameError
 WeightDelta WeightFormat WrongBaseError __version__ activate adapters attach hookimpl load load_bundle matches_name
-method methods plan route save_bundle weight_format
+method methods plan quantize route save_bundle weight_format
 """
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import inarch
 from inarch.cli.main import main
+from inarch.quant import QuantisedLinear
 from inarch_benchmarks import measured
 
 from runs import rows, tokenizer, write_csv
@@ -27,6 +29,11 @@ def commands() -> list[str]:
     lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
     inline = re.findall(r"`((?:inarch|make|pip) [^`]+)`", README)
     return [line for line in dict.fromkeys([*lines, *inline]) if line]
+
+
+def quantisable() -> LlamaForCausalLM:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes))
 
 
 @pytest.fixture
@@ -88,9 +95,18 @@ def test_several_adapters_work_as_in_the_readme(place: Path) -> None:
     assert (place / "adapters" / "bundle.json").exists()
 
 
+def test_a_base_is_quantised_as_in_the_readme() -> None:
+    model = quantisable()
+    scope: dict[str, object] = {"inarch": inarch, "model": model}
+    exec(compile(blocks("python")[2], "README.md", "exec"), scope)
+    adapter = scope["adapter"]
+    assert isinstance(adapter, inarch.Adapter)
+    assert all(isinstance(site.module, QuantisedLinear) for site in adapter.sites)
+
+
 def test_the_method_in_the_readme_works(place: Path) -> None:
     scope: dict[str, object] = {"__name__": "readme_method"}
-    exec(compile(blocks("python")[2], "README.md", "exec", dont_inherit=True), scope)
+    exec(compile(blocks("python")[3], "README.md", "exec", dont_inherit=True), scope)
     registered: list[type[inarch.Method]] = []
     scope["register_methods"](registered.append)  # type: ignore[operator]
     from families import FAMILIES
@@ -117,4 +133,4 @@ def test_the_measured_section_is_the_committed_results() -> None:
 
 def test_every_kind_of_block_is_tested() -> None:
     assert {language for language, _ in BLOCKS} == {"bash", "python", "yaml", "toml"}
-    assert (len(blocks("python")), len(blocks("yaml")), len(blocks("toml"))) == (3, 1, 1)
+    assert (len(blocks("python")), len(blocks("yaml")), len(blocks("toml"))) == (4, 1, 1)

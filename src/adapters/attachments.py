@@ -4,11 +4,13 @@ They are kept in the model's own ``__dict__``, so that a ``deepcopy`` or a pickl
 with the last adapter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
+from ..quant import has_weight_format, weight_format
 from .overlay import Overlay
 from .part import base_parameters
 from .reversible import ask_for_gradient, ask_no_more
@@ -27,6 +29,7 @@ class Attachments:
         self.overlays: dict[str, Overlay] = {}
         modules = list(model.modules())  # once: in a large model, going through them takes a tenth of attaching
         parameters = dict.fromkeys(own for module in modules for own in module._parameters.values() if own is not None)
+        self.held = [] if all(map(torch.is_floating_point, parameters)) else _held(modules)
         self.frozen = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in self.frozen:
             parameter.requires_grad_(False)
@@ -66,10 +69,17 @@ class Attachments:
 
     def unfreeze(self) -> None:
         """Give the base back as it was: its parameters their ``requires_grad``."""
+        for module in self.held:
+            weight_format(module).release(module)
         for parameter in self.frozen:
             parameter.requires_grad_(True)
         if self.asking is not None:
             ask_no_more(self.asking)
+
+
+def _held(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """The layers of a quantised model that would do something to their weights."""
+    return [module for module in modules if has_weight_format(module) and weight_format(module).hold(module)]
 
 
 def attachments(model: nn.Module) -> Attachments | None:

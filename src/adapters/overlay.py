@@ -46,7 +46,7 @@ class Merged:
                 value = weight_format(module).plus(module, below, change)
             else:
                 value = summed(below, change)
-        return nn.Parameter(value, requires_grad=False)
+        return value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
 
 
 class Overlay:

@@ -8,6 +8,7 @@ subclass of ``WeightFormat`` and one registration::
 
 from abc import ABC, abstractmethod
 from functools import singledispatch
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,17 @@ class WeightFormat(ABC):
         Returns:
             A new tensor in the stored form.
         """
+
+    def hold(self, module: nn.Module) -> bool:
+        """See to it that ``module`` keeps its weight as it is while adapters are attached to its model.
+
+        Returns:
+            Whether there was anything to do, and ``release`` is to undo it.
+        """
+        return False
+
+    def release(self, module: nn.Module) -> None:  # noqa: B027 - most layers never touch their weight
+        """Undo ``hold``."""
 
 
 @singledispatch
@@ -107,8 +119,16 @@ class Conv1DFormat(LinearFormat):
         return super().plus(module, weight, delta.T)
 
 
+_LIBRARIES = ("bitsandbytes",)
+"""Libraries whose layers are linear ones, with formats in modules of the same names here: imported when one is met."""
+
+
 @weight_format.register
 def _linear(module: nn.Linear) -> WeightFormat:
+    library = type(module).__module__.partition(".")[0]
+    if library in _LIBRARIES:
+        import_module(f".{library}", __package__)
+        return weight_format(module)
     return LinearFormat()
 
 
