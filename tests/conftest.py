@@ -3,6 +3,9 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests start: there is a worker on each core
+os.environ.setdefault(
+    "TRITON_INTERPRET", "1"
+)  # kernels are held against plain torch on a CPU; read when Triton is imported
 
 import pytest
 

@@ -43,6 +43,22 @@ def dequantise_4bit(
     return blocks.reshape(-1)[:number].view(tuple(shape)).to(dtype)
 
 
+def dequantise_4bit_plus(
+    packed: Tensor,
+    scales: Tensor,
+    code: Tensor,
+    blocksize: int,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    B: Tensor,
+    A: Tensor,
+    scale: float,
+) -> Tensor:
+    """``W + scale B A``, added in float32 and rounded once; B is (out_features, rank), A (rank, in_features)."""
+    weight = dequantise_4bit(packed, scales, code, blocksize, shape, torch.float32)
+    return torch.addmm(weight, B.float(), A.float(), alpha=scale).to(dtype)
+
+
 def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
     """The nearest code to each value over the largest magnitude of its block, and those magnitudes.
 

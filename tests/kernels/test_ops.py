@@ -25,6 +25,10 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         ops.dequantise_4bit,
         (*arguments(DOUBLE, torch.float32), DOUBLE.nested.absmax, DYNAMIC, DOUBLE.nested.offset, 256),
     ),
+    "dequantise_4bit_plus": (
+        ops.dequantise_4bit_plus,
+        (*arguments(FOUR, torch.float32), torch.randn(33, 4), torch.randn(4, 17), 0.5),
+    ),
     "quantise_4bit": (ops.quantise_4bit, (W, CODEBOOKS["nf4"], 64)),
     "dequantise_int8": (ops.dequantise_int8, (EIGHT.weight, EIGHT.scales, torch.float32)),
     "quantise_int8": (ops.quantise_int8, (W,)),
