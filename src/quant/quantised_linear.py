@@ -1,7 +1,7 @@
 """Linear maps whose weight is stored in four or eight bits, in bitsandbytes' bytes."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -41,8 +41,11 @@ class QuantisedWeight(nn.Parameter):
         return type(self), (self.stored,)
 
 
-class QuantisedLinear(nn.Module, ABC):
+class QuantisedLinear(nn.Module):
     """``y = W x + b`` with W stored in few bits; nothing of the size of W is kept from forward to backward.
+
+    It is abstract without being an ``ABC``: the look-up of a weight format by type, which compiled code does too, asks
+    for the age of a cache once such a class is registered, and the compiler cannot follow it there.
 
     Args:
         stored: The weight.
