@@ -143,7 +143,7 @@ def make_plan(
     """
     found = anatomy(model)
     head = found.head if train_head else ()
-    trained = _trained(model, method, [*head, *read_parameters(found, method)], train)
+    trained = _trained(model, method, head, read_parameters(found, method), train)
     ignored = frozenset(name.removesuffix(".weight") for name in trained if name.endswith(".weight"))
     sites = [site_of(part, dtype) for part in matching_parts(found, method, ignored)]
     plan = Plan(model, method, tuple(sites), trained, head, found)
@@ -212,13 +212,15 @@ def _check(plan: Plan) -> None:
             )
 
 
-def _trained(model: nn.Module, method: Method, known: Sequence[str], train: Sequence[str]) -> tuple[str, ...]:
+def _trained(
+    model: nn.Module, method: Method, head: Sequence[str], read: Sequence[str], train: Sequence[str]
+) -> tuple[str, ...]:
     """Names of the parameters that are trained themselves, in the model's order; a tied one once."""
     globs = (*method.trained_parameters(), *train)
-    if not (globs or known):
-        return ()
+    if not (globs or read):
+        return tuple(head)
     names = [name for name, _, _ in base_parameters(model)]
-    chosen = {*known, *_glob(names, globs, method)}
+    chosen = {*head, *read, *_glob(names, globs, method)}
     first: dict[int, str] = {}
     for name, module, key in base_parameters(model):
         if name in chosen:

@@ -1,6 +1,5 @@
 """Quantising a model that is there: its large linear maps are exchanged for maps of four or eight bits."""
 
-from collections import Counter
 from collections.abc import Callable
 
 from torch import nn
@@ -25,7 +24,7 @@ SMALLEST = 64
 
 
 def quantize(model: nn.Module, kind: str) -> tuple[str, ...]:
-    """Exchange the linear maps of the backbone, one after the other, and freeze the rest of it.
+    """Exchange the linear maps of the backbone, one after the other.
 
     What stays as it is: heads, embeddings, norms, convolutions, routers and gates, maps whose weight something else
     shares or speaks of, and maps of a class of their own.
@@ -45,7 +44,7 @@ def quantize(model: nn.Module, kind: str) -> tuple[str, ...]:
         raise UnknownNameError(f'There is no quantisation "{kind}": {suggestion(kind, KINDS)}')
     if attachments(model) is not None:
         raise PlanError("Adapters are attached to this model: quantise it first, and attach them then.")
-    tied = {name for name, count in _holders(model).items() if count > 1}
+    tied = _tied(model)
     large = [part for part in anatomy(model).parts.values() if _is_large(part)]
     chosen = [part for part in large if f"{part.name}.weight" not in tied and not _is_read(model, part.name)]
     if not chosen:
@@ -79,7 +78,9 @@ def _is_read(model: nn.Module, name: str) -> bool:
     return any(path in part_code(type(model.get_submodule(other))).read for other, path in around)
 
 
-def _holders(model: nn.Module) -> Counter[str]:
-    """How many places hold the parameter of each name."""
-    counts = Counter(id(module._parameters[key]) for _, module, key in base_parameters(model))
-    return Counter({name: counts[id(module._parameters[key])] for name, module, key in base_parameters(model)})
+def _tied(model: nn.Module) -> set[str]:
+    """The names of the parameters that more than one place holds."""
+    holders: dict[int, list[str]] = {}
+    for name, module, key in base_parameters(model):
+        holders.setdefault(id(module._parameters[key]), []).append(name)
+    return {name for names in holders.values() if len(names) > 1 for name in names}

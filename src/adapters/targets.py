@@ -36,6 +36,8 @@ def read_parameters(anatomy: Anatomy, method: Method) -> list[str]:
 
     They are those of parts that ``method.targets`` name.
     """
+    if not method.trains_read:
+        return []
     parts = [part for part in anatomy.parts.values() if any(matches(part, target) for target in method.targets)]
     return [f"{part.name}.{key}" for part in parts for key in _read(part, method)]
 
