@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import inarch
-from inarch import CheckpointError, Method, OutputAdapter, PeftFormat, Site, SiteAdapter, WeightDelta
+from inarch import CheckpointError, Factors, Method, OutputAdapter, PeftFormat, Site, SiteAdapter, WeightDelta
 
 
 class Projections:
@@ -70,6 +70,12 @@ class ScaledProjections(OutputAdapter):
         A, B = (matrix.to(x.dtype) for matrix in self._matrices(x.device))
         low = functional.linear(x, A) * self.vera_lambda_d.to(x.dtype)
         return y + (functional.linear(low, B.to(low.dtype)) * self.vera_lambda_b.to(x.dtype)).to(y.dtype)
+
+    def factors(self) -> Factors:
+        """``diag(b) B`` and ``diag(d) A``."""
+        A, B = self._matrices(self.vera_lambda_d.device)
+        dropout = self.dropout if self.training else 0.0
+        return Factors(self.vera_lambda_b[:, None] * B, self.vera_lambda_d[:, None] * A, dropout=dropout)
 
     def delta(self) -> WeightDelta:
         """``diag(b) B diag(d) A``."""

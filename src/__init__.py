@@ -25,6 +25,7 @@ from .adapters import (
 from .adapters.quantisation import quantize
 from .adapters.routing import route
 from .api import activate, adapters, attach, load, load_bundle, method, methods, plan, save_bundle
+from .engine import Engine, engine
 from .errors import (
     CheckpointError,
     CheckpointKeyError,
@@ -46,7 +47,7 @@ from .errors import (
     UnknownNameError,
     WrongBaseError,
 )
-from .quant import WeightFormat, weight_format
+from .quant import Factors, WeightFormat, weight_format
 from .registry import MethodInfo, PluginWarning, hookimpl
 
 __version__ = _version("inarch")
@@ -61,8 +62,10 @@ __all__ = [
     "DataError",
     "DetachedError",
     "DuplicateNameError",
+    "Engine",
     "ExpertsAdapter",
     "ExpertsShape",
+    "Factors",
     "FormatError",
     "InarchError",
     "InputAdapter",
@@ -95,6 +98,7 @@ __all__ = [
     "activate",
     "adapters",
     "attach",
+    "engine",
     "hookimpl",
     "load",
     "load_bundle",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inarch import OutputAdapter, Site, WeightDelta
+from inarch import Factors, OutputAdapter, Site, WeightDelta
 
 PARAMETERS = ("P", "Lambda", "Q")
 AVERAGES = ("sensitivity", "uncertainty")
@@ -63,6 +63,11 @@ class Triplets(OutputAdapter):
             x = functional.dropout(x, self.dropout)
         low = functional.linear(x, self.Q.to(x.dtype)).to(y.dtype) * self.Lambda.view(-1).to(y.dtype)
         return torch.add(y, functional.linear(low, self.P.to(y.dtype)), alpha=self.scale)
+
+    def factors(self) -> Factors | None:
+        """P and ``diag(Lambda) Q``."""
+        dropout = self.dropout if self.training else 0.0
+        return Factors(self.P, self.Lambda * self.Q, self.scale, dropout) if self.rank else None
 
     def product(self) -> Tensor:
         """``scale P diag(Lambda) Q``."""

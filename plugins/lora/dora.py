@@ -1,9 +1,11 @@
 """DoRA: weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv:2402.09353)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from inarch import Site, WeightDelta
+from inarch import Factors, Site, WeightDelta
 
 from .convolution import ConvolutionLowRank
 from .low_rank import LowRank
@@ -38,7 +40,7 @@ class Magnitude(LowRankPath):
         along = (-1, *self.lora_B.shape[2:])
         gain = (self.lora_magnitude_vector.flatten() / length).view(along)
         moved = super().forward(x, y)
-        bias = self.site.module._parameters.get("bias")
+        bias = getattr(self.site.module, "bias", None)
         stretched = moved if bias is None else moved - bias.view(along)
         return torch.addcmul(moved, (gain - 1).to(y.dtype), stretched)  # the base to the bit where the gain is 1
 
@@ -61,6 +63,11 @@ class MagnitudeLowRank(Magnitude, LowRank):
     def __init__(self, site: Site, rank: int, scale: float, dropout: float) -> None:
         super().__init__(site, rank, scale, dropout)
         self.measure(site)
+
+    def factors(self) -> Factors | None:
+        """B and A, with m."""
+        factors = super().factors()
+        return factors and replace(factors, magnitude=self.lora_magnitude_vector)
 
 
 class MagnitudeConvolution(Magnitude, ConvolutionLowRank):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inarch import Site
+from inarch import Factors, Site
 
 from .path import LowRankPath, uniform
 from .rows import all_rows
@@ -39,6 +39,11 @@ class LowRank(LowRankPath):
         if B.dtype != y.dtype:
             B = B.to(y.dtype)
         return torch.add(y, functional.linear(low, B), alpha=self.scale)
+
+    def factors(self) -> Factors | None:
+        """B and A."""
+        dropout = self.dropout if self.training else 0.0
+        return Factors(self.lora_B, self.lora_A, self.scale, dropout)
 
     def path(self, x: Tensor, A: Tensor, B: Tensor) -> Tensor:
         """``B A x``, in the dtype of ``x``."""

@@ -148,6 +148,6 @@ def _sizes(site: Site) -> list[tuple[int, int]]:
     """The inputs and outputs of the matrices at a site; of a convolution, what one output channel sees as inputs."""
     if site.experts:
         return list(site.experts.projections.values())
-    weight: Any = site.module._parameters["weight"]
-    inputs = math.prod(weight.shape[1:]) if site.kind == "convolution" else site.in_features
+    module: Any = site.module
+    inputs = math.prod(module.weight.shape[1:]) if site.kind == "convolution" else site.in_features
     return [(inputs, site.out_features)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from inarch import Site, WeightDelta
+from inarch import Factors, Site, WeightDelta
 
 from .convolution import ConvolutionLowRank
 from .low_rank import LowRank
@@ -47,6 +47,13 @@ class PrincipalLowRank(Principal, LowRank):
     def __init__(self, site: Site, rank: int, scale: float, dropout: float) -> None:
         super().__init__(site, rank, scale, dropout)
         self.decompose(site)
+
+    def factors(self) -> Factors | None:
+        """B and A beside -B0 and A0, unless x is dropped before A alone."""
+        if self.dropout and self.training:
+            return None
+        B = torch.cat([self.lora_B, -self.start_b], dim=1)
+        return Factors(B, torch.cat([self.lora_A, self.start_a]), self.scale)
 
 
 class PrincipalConvolution(Principal, ConvolutionLowRank):

@@ -59,7 +59,7 @@ class TextClassification(Task):
         for column in self.data.text:
             _check_texts(table, column)
 
-    def load(self, model: str) -> Pretrained:
+    def load(self, model: str, quant: str | None = None) -> Pretrained:
         """The model with a head of one output a label; a head for other labels is drawn anew."""
         from transformers import AutoModelForSequenceClassification
 
@@ -68,7 +68,7 @@ class TextClassification(Task):
         settings = {"num_labels": len(names), "id2label": names, "label2id": numbers}
         # Without it a model for regression or several labels a row keeps its own loss.
         settings["problem_type"] = "single_label_classification"
-        return load_pretrained(AutoModelForSequenceClassification, model, **settings)
+        return load_pretrained(AutoModelForSequenceClassification, model, quant, **settings)
 
     def encode(self, table: Table, tokenizer: Any, max_length: int) -> list[Example]:
         """Tokens of each row, cut at ``max_length``, and the label's number under ``labels``."""

@@ -14,8 +14,8 @@ from .attachments import Attachments, attachments, close_attachments, open_attac
 from .checkpoint import STEPS, Description, Origin, describe, read_checkpoint, write_checkpoint
 from .clock import Clock
 from .lifecycle import follow, has_lifecycle, unfollow, unwatch, watch
+from .merge_report import MergeReport
 from .method import Method
-from .overlay import Trained
 from .peft_format import trained_prefix
 from .plan import Plan
 from .report import Report
@@ -107,8 +107,11 @@ class Adapter:
 
     def report(self) -> Report:
         """What it reaches in the model, in numbers."""
+        from .merge import merge_errors
+
         with self.disabled():  # it tells of the base, as ``description`` does
-            return self._live().report_of(self.modules)
+            report = self._live().report_of(self.modules)
+        return replace(report, merge=MergeReport(merge_errors(self, self._attachments())) if self._merged else None)
 
     @property
     def enabled(self) -> bool:
@@ -161,26 +164,34 @@ class Adapter:
         """Whether its deltas are in the base weights now."""
         return self._merged
 
-    def merge(self, *, keep_base: bool = True) -> None:
+    def merge(self, *, to: torch.dtype | None = None, keep_base: bool = True) -> MergeReport:
         """Put the adapter into the base weights: ``W' = W + delta``, added in float32 and rounded once.
 
         Args:
+            to: A floating-point dtype that quantised weights are merged to: a linear map of it stands in the place of
+                the quantised one. By default the sum is quantised again, which may leave little of a small delta.
             keep_base: Keep the base weights aside, so that ``unmerge`` and ``detach`` give them back to the bit. With
                 ``False`` they are let go, the adapter ends, and the model is a plain one with the merged weights.
+
+        Returns:
+            How far the merged weights of a quantised base are from the sum; the report says it too.
 
         Raises:
             MergeError: The method has no weight delta, a weight is tied, or an adapter beside it needs the base. The
                 model is untouched.
+            FormatError: A quantised weight cannot take the sum in its own format. The model is untouched.
         """
-        from .merge import merge  # here, since merging needs the handle and the handle offers merging
+        from .merge import merge, merge_errors  # here, since merging needs the handle and the handle offers merging
 
         self._live()
-        merge(self, self.modules, self._attachments(), keep_base=keep_base)
+        merge(self, self.modules, self._attachments(), keep_base=keep_base, to=to)
         self._merged = True
         self._turn(False)
+        report = MergeReport(merge_errors(self, self._attachments()))
         if not keep_base:
             self._attachments().settle()
             self._remove()
+        return report
 
     def unmerge(self) -> None:
         """Undo ``merge``: the base weights kept aside come back, to the bit."""
@@ -304,7 +315,7 @@ class Adapter:
         attached = open_attachments(model)
         attached.adapters[self.name] = self
         for overlay in attached.cover(model, self.trained):
-            overlay.put(self.name, Trained(nn.Parameter(overlay.base.detach().clone())))
+            overlay.put(self.name, overlay.trainable())
         self._put_in()
         self._attached = True
         if self.clock is not None:

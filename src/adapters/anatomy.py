@@ -23,7 +23,7 @@ from typing import Any
 
 from torch import nn
 
-from ..quant import weight_format
+from ..quant import has_weight_format
 from .attention_parts import attention_shape, attention_sizes, computes_attention, gives_features_first, why_alone
 from .block_parts import block_names
 from .declared_roles import roles_by_name
@@ -106,7 +106,7 @@ def _owners(
     parts: dict[str, Part] = {}
     for name, module in tree.modules.items():
         parameters = module._parameters
-        if all(parameter is None for parameter in parameters.values()):
+        if all(parameter is None for parameter in parameters.values()) and not module._buffers:
             continue
         kind = _kind(module)
         experts = experts_shape(module) if kind is None else None
@@ -122,7 +122,7 @@ def _owners(
             by_name = roles_of(name) if kind in _MAPS else _NOTHING
             if by_name and kind == "convolution" and _is_of_points(module):
                 by_name |= {"linear"}
-            roles = _roles(kind, by_name, parameters.get("bias") is not None, is_in_experts(name))
+            roles = _roles(kind, by_name, Part(name, module, kind, _NOTHING).has_bias, is_in_experts(name))
         parts[name] = Part(name, module, kind, roles, experts=experts)
     return parts
 
@@ -242,7 +242,7 @@ def _embedding_size(model: nn.Module, parts: Mapping[str, Part]) -> int:
 
 def _kind(module: nn.Module) -> str | None:
     module_type = type(module)
-    if weight_format.dispatch(module_type) is not weight_format.dispatch(object) or is_linear_by_another_name(module):
+    if has_weight_format(module) or is_linear_by_another_name(module):
         return "linear"
     return _kind_of_type(module_type) or ("norm" if _is_norm(module) else None)
 

@@ -7,10 +7,10 @@ with the last adapter.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
-from ..quant import has_weight_format, weight_format
+from ..errors import FormatError
+from ..quant import has_weight_format, is_floating, weight_format
 from .overlay import Overlay
 from .part import base_parameters
 from .reversible import ask_for_gradient, ask_no_more
@@ -29,7 +29,7 @@ class Attachments:
         self.overlays: dict[str, Overlay] = {}
         modules = list(model.modules())  # once: in a large model, going through them takes a tenth of attaching
         parameters = dict.fromkeys(own for module in modules for own in module._parameters.values() if own is not None)
-        self.held = [] if all(map(torch.is_floating_point, parameters)) else _held(modules)
+        self.held = [] if all(map(is_floating, parameters)) else _held(modules)
         self.frozen = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in self.frozen:
             parameter.requires_grad_(False)
@@ -62,9 +62,9 @@ class Attachments:
         for overlay in self.overlays.values():
             was_trainable = id(overlay.base) in trainable
             for module, key in overlay.places:
-                shown = module._parameters[key]
-                assert shown is not None
-                shown.requires_grad_(was_trainable)
+                shown = module._parameters.get(key)
+                if shown is not None:
+                    shown.requires_grad_(was_trainable)
         self.overlays.clear()
 
     def unfreeze(self) -> None:
@@ -78,8 +78,21 @@ class Attachments:
 
 
 def _held(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The layers of a quantised model that would do something to their weights."""
-    return [module for module in modules if has_weight_format(module) and weight_format(module).hold(module)]
+    """The layers of a quantised model that would do something to their weights.
+
+    Raises:
+        FormatError: One of them passes no gradients; none is held.
+    """
+    held: list[nn.Module] = []
+    try:
+        for module in modules:
+            if has_weight_format(module) and weight_format(module).hold(module):
+                held.append(module)
+    except FormatError:
+        for module in held:
+            weight_format(module).release(module)
+        raise
+    return held
 
 
 def attachments(model: nn.Module) -> Attachments | None:

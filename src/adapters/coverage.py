@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..quant import is_packed
+from ..quant.quantised_experts import logical_shape
 from .anatomy import Anatomy
 from .part import Part, base_parameters
 
@@ -42,13 +44,25 @@ def coverage(model: nn.Module, found: Anatomy, sites: Collection[str], trained: 
         if parameter is None or id(parameter) in seen or _is_apart(name, part, found):
             continue
         seen.add(id(parameter))
-        size = _matrix_size(parameter, key, part)
+        size = 0 if _is_packed(part) else _matrix_size(parameter, key, part)
         whole += size
         if name in trained or (owner in sites and part is not None and _is_adapted(part, key)):
             covered += size
         elif size:
             unreached[owner if part else name] = None
+    for name, part in owners.items():
+        if _is_packed(part) and part.roles.isdisjoint(_APART):
+            size = math.prod(part.features)
+            whole += size
+            if name in sites:
+                covered += size
+            else:
+                unreached[name] = None
     return Coverage(covered / whole if whole else 0.0, tuple(unreached))
+
+
+def _is_packed(part: Part | None) -> bool:
+    return part is not None and part.kind == "linear" and is_packed(part.module)
 
 
 def _is_apart(name: str, part: Part | None, found: Anatomy) -> bool:
@@ -72,7 +86,8 @@ def _matrix_size(parameter: nn.Parameter, key: str, part: Part | None) -> int:
     if part is not None and part.kind == "linear" and key == "weight":
         return math.prod(part.features)
     if part is not None and part.experts:
-        return parameter.numel() if parameter.dim() == 3 else 0  # their biases have two axes
+        sizes = logical_shape(parameter)
+        return math.prod(sizes) if len(sizes) == 3 else 0  # their biases have two axes
     is_one_row = parameter.shape[:1] == (1,)
     return 0 if is_one_row or parameter.dim() < 2 else parameter.numel()
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from ..quant.quantised_experts import logical_shape
 from .site import ExpertsShape
 
 _PROJECTIONS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
@@ -18,11 +19,8 @@ def experts_shape(module: nn.Module) -> ExpertsShape | None:
     ``weight`` of that shape in a module that tells its number of experts. What is there for a different number of
     experts than the rest, such as ones that compute nothing, is left out.
     """
-    stacked = {
-        key: (int(parameter.shape[0]), int(parameter.shape[1]), int(parameter.shape[2]))
-        for key, parameter in module._parameters.items()
-        if parameter is not None and parameter.dim() == 3
-    }
+    shapes = {key: logical_shape(parameter) for key, parameter in module._parameters.items() if parameter is not None}
+    stacked = {key: (int(shape[0]), int(shape[1]), int(shape[2])) for key, shape in shapes.items() if len(shape) == 3}
     if _ALONE in stacked and stacked[_ALONE][0] == getattr(module, "num_experts", None):
         count, out_features, in_features = stacked[_ALONE]
         return ExpertsShape(count, {_ALONE: (in_features, out_features)}, False)

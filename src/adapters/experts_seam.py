@@ -5,7 +5,8 @@ expert by expert, grouped, batched, or all experts at once. While an adapter sit
 the instance's ``__dict__`` before the parameter of its name, so that reading the attribute gives it. Whatever the
 module does with it is done with the parameter itself, and PyTorch tells of each function that it is an argument of
 (``__torch_function__``): after a matrix product the adapters are run on the rows that were multiplied. So the base's
-own code computes the base's own result, in every implementation, and the parameter is neither moved nor copied.
+own code computes the base's own result, in every implementation, and the parameter is neither moved nor copied. What
+stands for a quantised parameter is the ``ExpertMatrices`` that the module reads without adapters too.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FormatError
+from ..quant.expert_matrices import ExpertMatrices
+from ..quant.quantised_experts import QuantisedExperts, stand_in
 from .experts_adapter import ExpertsAdapter
 from .seam import Seam, seam_of
 from .site import Site
@@ -34,10 +37,11 @@ class ExpertsSeam(Seam):
             site.module.__dict__[name] = ExpertWeight(site.module, name, site.experts.count)
 
     def close(self, site: Site) -> None:
-        """Take the stand-ins away."""
+        """Take the stand-ins away; a quantised parameter gets its own back."""
         assert site.experts is not None
         for name in site.experts.projections:
             site.module.__dict__.pop(name, None)
+            stand_in(site.module, name)
 
 
 class ExpertWeight:
@@ -56,7 +60,7 @@ class ExpertWeight:
         module: nn.Module,
         name: str,
         count: int,
-        view: Tensor | None = None,
+        view: Tensor | ExpertMatrices | None = None,
         experts: int | Tensor | None = None,
     ) -> None:
         self._module = module
@@ -66,13 +70,12 @@ class ExpertWeight:
         self._experts = experts
 
     @property
-    def tensor(self) -> Tensor:
-        """What the module would have read."""
+    def tensor(self) -> Any:
+        """What the module would have read: a tensor, or the matrices of quantised experts."""
         if self._view is not None:
             return self._view
         parameter = self._module._parameters[self._name]
-        assert parameter is not None
-        return parameter
+        return ExpertMatrices(self._module, self._name) if isinstance(parameter, QuantisedExperts) else parameter
 
     @property
     def adapted(self) -> bool:
@@ -108,7 +111,7 @@ class ExpertWeight:
             return lambda *args, **kwargs: self._again(found(*args, **kwargs))
         raise self._unknown(f"read by .{attribute}")
 
-    def _again(self, tensor: Tensor) -> "ExpertWeight":
+    def _again(self, tensor: Tensor | ExpertMatrices) -> "ExpertWeight":
         return ExpertWeight(self._module, self._name, self._count, tensor, self._experts)
 
     @classmethod

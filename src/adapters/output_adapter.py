@@ -6,6 +6,7 @@ from typing import Self
 
 from torch import Tensor
 
+from ..quant import Factors
 from .site_adapter import SiteAdapter
 
 
@@ -23,6 +24,13 @@ class OutputAdapter(SiteAdapter):
         Returns:
             The adapted output, of the shape and dtype of ``y``.
         """
+
+    def factors(self) -> Factors | None:
+        """What this adapter makes of a linear map as thin matrices, where it is that, as long as it is in this state.
+
+        With them the engine computes base and adapter in one product. They are asked for at every call.
+        """
+        return None
 
     @classmethod
     def for_rows(

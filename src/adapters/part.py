@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ..quant import weight_format
+from ..quant import is_packed, weight_format
 from .once import once_a_class
 from .part_code import part_code
 from .site import AttentionShape, ExpertsShape
@@ -51,8 +51,9 @@ class Part:
 
     @property
     def has_bias(self) -> bool:
-        """Whether it owns a bias."""
-        return self.module._parameters.get("bias") is not None
+        """Whether it owns a bias; that of a packed linear map need not be a parameter."""
+        packed = self.kind == "linear" and is_packed(self.module)
+        return (getattr(self.module, "bias", None) if packed else self.module._parameters.get("bias")) is not None
 
     def suits(self, accepts: Collection[str]) -> bool:
         """Whether it is one of what a method ``accepts``: by its kind, a role, or ``bias`` where it has one.

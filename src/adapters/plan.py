@@ -1,5 +1,6 @@
 """The plan: everything an attachment will do, computed and checked before the model is touched."""
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import FormatError, InvalidPluginError, PlanError, TargetError, shortened, suggestion
+from ..quant import is_floating, is_packed, weight_format
 from .anatomy import Anatomy, anatomy
 from .coverage import coverage
 from .method import Method
@@ -143,6 +145,7 @@ def make_plan(
     """
     found = anatomy(model)
     head = found.head if train_head else ()
+    _refuse_packed(found, method, (*method.trained_parameters(), *train))
     trained = _trained(model, method, head, read_parameters(found, method), train)
     ignored = frozenset(name.removesuffix(".weight") for name in trained if name.endswith(".weight"))
     sites = [site_of(part, dtype) for part in matching_parts(found, method, ignored)]
@@ -177,9 +180,9 @@ def plan_for(model: nn.Module, method: Method, sites: Iterable[str], trained: Se
 def site_of(part: Part, dtype: torch.dtype | None = None) -> Site:
     """The site at one part of a model."""
     own = (parameter for parameter in part.module._parameters.values() if parameter is not None)
-    tensor = next(own, None)  # Module.parameters looks at everything below, and takes 10 us
+    tensor: Tensor | None = next(own, None)  # Module.parameters looks at everything below, and takes 10 us
     if tensor is None:
-        tensor = next(part.module.parameters())
+        tensor = next(itertools.chain(part.module.parameters(), part.module.buffers()))
     in_features, out_features = part.features
     return Site(
         name=part.name,
@@ -205,11 +208,16 @@ def _check(plan: Plan) -> None:
     trained = set(plan.trained)
     for name, module, key in base_parameters(plan.model) if trained else ():
         parameter = module._parameters[key]
-        if name in trained and parameter is not None and not parameter.is_floating_point():
-            raise FormatError(
-                f"{name} is stored as {parameter.dtype} and cannot be trained itself: load the model in a "
-                f"floating-point dtype, or choose a method that adds its own parameters instead of {plan.method.name}."
-            )
+        if name in trained and parameter is not None and not is_floating(parameter):
+            raise _untrainable(name, parameter, plan.method)
+
+
+def _untrainable(name: str, stored: Tensor, method: Method) -> FormatError:
+    kind = stored.dtype if type(stored) in (Tensor, nn.Parameter) else type(stored).__name__
+    return FormatError(
+        f"{name} is stored as {kind} and cannot be trained itself: load the model in a floating-point dtype, or choose "
+        f"a method that adds its own parameters instead of {method.name}."
+    )
 
 
 def _trained(
@@ -226,6 +234,14 @@ def _trained(
         if name in chosen:
             first.setdefault(id(module._parameters[key]), name)
     return tuple(first.values())
+
+
+def _refuse_packed(found: Anatomy, method: Method, globs: Sequence[str]) -> None:
+    """Refuse to train the weights of linear maps that are no parameters, and that globs would pass over."""
+    for name, part in found.parts.items() if globs else ():
+        weight = f"{name}.weight"
+        if any(fnmatchcase(weight, glob) for glob in globs) and part.kind == "linear" and is_packed(part.module):
+            raise _untrainable(weight, getattr(part.module, weight_format(part.module).tensor), method)
 
 
 def _glob(names: Sequence[str], globs: Sequence[str], method: Method) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import shortened
+from .merge_report import MergeReport
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Report:
         unreached: The modules whose matrices are neither; the parameters, where they lie in no known kind of module.
         unheard: Linear maps and convolutions of the backbone that no adapter can be put at, since the model goes around
             them.
+        merge: What merging has lost, of an adapter that is merged.
     """
 
     method: str
@@ -35,6 +37,7 @@ class Report:
     reached: dict[str, int]
     unreached: tuple[str, ...]
     unheard: tuple[str, ...] = ()
+    merge: MergeReport | None = None
 
     @property
     def share(self) -> float:
@@ -43,7 +46,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
-        return {**asdict(self), "unreached": list(self.unreached), "unheard": list(self.unheard), "share": self.share}
+        found = {**asdict(self), "unreached": list(self.unreached), "unheard": list(self.unheard), "share": self.share}
+        return found | {"merge": self.merge.to_dict() if self.merge else None}
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} {count}" for role, count in self.reached.items()) or "none"
@@ -54,5 +58,6 @@ class Report:
             f"  head       {self.trainable_head:,} parameters, trained and saved" if self.trainable_head else "",
             f"  unreached  {shortened(self.unreached)}" if self.unreached else "",
             f"  unheard    {shortened(self.unheard)}: the model goes around them" if self.unheard else "",
+            f"  merged     {self.merge}" if self.merge else "",
         ]
         return "\n".join(line for line in lines if line)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import FormatError
 from . import ops
+from .buffers import require_buffer, require_low_rank
 
 FORMAT = "weight_format"
 """The entry of a checkpoint that says how the rows are laid out; 0 is one after the other, the only one in use."""
@@ -33,14 +34,50 @@ class Int8:
         """Each row in 127ths of its largest magnitude, rounded to the nearest."""
         return cls(*ops.quantise_int8(weight), weight.dtype)
 
-    def dequantise(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The weight, in its own dtype or another."""
-        return ops.dequantise_int8(self.weight, self.scales, dtype or self.dtype)
+    def dequantise(self, dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
+        """The weight, in its own dtype or another.
+
+        Args:
+            dtype: Of the result; that of ``out``, or the weight's own, where it is left out.
+            out: A contiguous tensor to write into; with one, nothing of the weight's size is allocated.
+
+        Raises:
+            FormatError: The weight cannot be written into ``out``.
+        """
+        if out is None:
+            return ops.dequantise_int8(self.weight, self.scales, dtype or self.dtype)
+        require_buffer(out, self.shape, dtype, self.weight.device)
+        ops.dequantise_int8_into(self.weight, self.scales, out)
+        return out
+
+    def plus(self, B: Tensor, A: Tensor, dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
+        """``W + B A``, added in float32 and rounded once; no gradient passes.
+
+        Args:
+            B: Shape (out_features, rank), with the change's scale in it.
+            A: Shape (rank, in_features).
+            dtype: As for ``dequantise``.
+            out: Likewise.
+
+        Raises:
+            FormatError: The change is of another shape, or the sum cannot be written into ``out``.
+        """
+        require_low_rank(B, A, self.shape)
+        low_rank = B.detach(), A.detach()
+        if out is None:
+            return ops.dequantise_int8_plus(self.weight, self.scales, *low_rank, dtype or self.dtype)
+        require_buffer(out, self.shape, dtype, self.weight.device)
+        ops.dequantise_int8_plus_into(self.weight, self.scales, *low_rank, out)
+        return out
 
     @property
     def shape(self) -> torch.Size:
         """(out_features, in_features)."""
         return self.weight.shape
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Some rows of the weight, which are not copied."""
+        return replace(self, weight=self.weight[start:stop], scales=self.scales[start:stop])
 
     def to(self, device: torch.device) -> Self:
         """The same weight on another device."""
@@ -66,10 +103,11 @@ class Int8:
         if missing:
             raise FormatError(f"{name} lacks {', '.join(missing) or 'itself'}: its file is not whole.")
         weight, scales = tensors[""], tensors["SCB"]
-        if weight.dtype != torch.int8 or scales.numel() != weight.shape[0]:
+        is_whole = weight.dim() == 2 and scales.numel() == weight.shape[0]
+        if weight.dtype != torch.int8 or not is_whole or not scales.is_floating_point():
             raise FormatError(
-                f"{name} of {weight.dtype} and shape {tuple(weight.shape)} has {scales.numel()} scales: an 8-bit "
-                "weight is int8 with a scale for each row."
+                f"{name} of {weight.dtype} and shape {tuple(weight.shape)} has {scales.numel()} scales of "
+                f"{scales.dtype}: an 8-bit weight is int8 with a floating-point scale for each row."
             )
         if int(tensors.get(FORMAT, torch.tensor(0))):
             raise FormatError(f"{name} is laid out for one kind of GPU: save it again with a newer bitsandbytes.")

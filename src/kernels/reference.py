@@ -9,6 +9,9 @@ from torch.nn import functional
 SMALLEST = 1e-38
 """The scale of a block of zeros, so that nothing is divided by zero; bitsandbytes' as well."""
 
+SMALLEST_ROW = 1e-30
+"""What the largest magnitude of a row counts as at least: 127 or 448 over it is finite."""
+
 
 def block_scales(
     absmax: Tensor, nested_absmax: Tensor | None, nested_code: Tensor | None, offset: float, nested_blocksize: int
@@ -16,8 +19,10 @@ def block_scales(
     """The scale of each block, float32: ``absmax``, or what it stands for where it is quantised itself."""
     if nested_absmax is None or nested_code is None:
         return absmax.float()
-    per_block = nested_absmax.repeat_interleave(nested_blocksize)[: absmax.numel()]
-    return nested_code[absmax.int()] * per_block + offset
+    number = absmax.numel()
+    values = functional.pad(nested_code.index_select(0, absmax.reshape(-1).int()), (0, -number % nested_blocksize))
+    blocks = values.view(-1, nested_blocksize).mul_(nested_absmax.view(-1, 1))
+    return blocks.view(-1)[:number].add_(offset)
 
 
 def dequantise_4bit(
@@ -52,11 +57,17 @@ def dequantise_4bit_plus(
     dtype: torch.dtype,
     B: Tensor,
     A: Tensor,
-    scale: float,
 ) -> Tensor:
-    """``W + scale B A``, added in float32 and rounded once; B is (out_features, rank), A (rank, in_features)."""
+    """``W + B A``, added in float32 and rounded once; B is (out_features, rank), A (rank, in_features)."""
     weight = dequantise_4bit(packed, scales, code, blocksize, shape, torch.float32)
-    return torch.addmm(weight, B.float(), A.float(), alpha=scale).to(dtype)
+    return torch.addmm(weight, B.float(), A.float()).to(dtype)
+
+
+def boundaries(code: Tensor) -> tuple[Tensor, Tensor]:
+    """The order in which the values ascend, and the middles between neighbours: where the nearest value changes."""
+    order = torch.argsort(code)
+    values = code[order]
+    return order, (values[:-1] + values[1:]) / 2
 
 
 def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
@@ -67,15 +78,16 @@ def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor,
     """
     scaled, absmax = _scaled(weight, blocksize)
     scaled = functional.pad(scaled, (0, scaled.numel() % 2))
-    order = torch.argsort(code)
-    codes = order[torch.bucketize(scaled, _middles(code[order]), out_int32=True)].to(torch.uint8)
+    order, middles = boundaries(code)
+    codes = order[torch.bucketize(scaled, middles, out_int32=True)].to(torch.uint8)
     return ((codes[::2] << 4) | codes[1::2]).unsqueeze(1), absmax
 
 
 def quantise_8bit(values: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
     """As ``quantise_4bit`` with 256 ascending values, one byte each."""
     scaled, absmax = _scaled(values, blocksize)
-    return torch.bucketize(scaled, _middles(code), out_int32=True).to(torch.uint8).view(values.shape), absmax
+    _, middles = boundaries(code)
+    return torch.bucketize(scaled, middles, out_int32=True).to(torch.uint8).view(values.shape), absmax
 
 
 def dequantise_int8(weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
@@ -89,11 +101,17 @@ def dequantise_int8(weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tenso
     return (weight * (scales / 127).unsqueeze(1)).to(dtype)
 
 
+def dequantise_int8_plus(weight: Tensor, scales: Tensor, dtype: torch.dtype, B: Tensor, A: Tensor) -> Tensor:
+    """``W + B A``, added in float32 and rounded once; B is (out_features, rank), A (rank, in_features)."""
+    return torch.addmm(dequantise_int8(weight, scales, torch.float32), B.float(), A.float()).to(dtype)
+
+
 def quantise_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Each row over its largest magnitude, in 127ths, rounded to the nearest: the codes and the magnitudes."""
-    scales = weight.abs().amax(dim=1).float()
-    steps = 127.0 / scales.clamp(min=SMALLEST)
-    return torch.round(weight * steps.unsqueeze(1)).to(torch.int8), scales
+    values = weight.float()
+    scales = values.abs().amax(dim=1)
+    steps = 127.0 / scales.clamp(min=SMALLEST_ROW)
+    return torch.round(values * steps.unsqueeze(1)).to(torch.int8), scales
 
 
 def _scaled(weight: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +121,3 @@ def _scaled(weight: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
     absmax = blocks.abs().amax(dim=1)
     scaled = torch.clamp(blocks * (1.0 / absmax.clamp(min=SMALLEST)).unsqueeze(1), -1, 1)
     return scaled.reshape(-1)[: flat.numel()], absmax
-
-
-def _middles(code: Tensor) -> Tensor:
-    return (code[:-1] + code[1:]) / 2

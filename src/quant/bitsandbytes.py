@@ -1,6 +1,9 @@
 """The formats of bitsandbytes' layers, as transformers loads them: four bits (NF4, FP4) and eight."""
 
 import copy
+import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import FormatError
 from ..kernels import FourBit, Int8
 from .formats import WeightFormat, summed, weight_format
+from .operand import Floating, Operand
 
 
 class _Declared(WeightFormat):
@@ -35,6 +39,27 @@ class _Declared(WeightFormat):
         raise NotImplementedError
 
 
+class _Read:
+    """Weights that were read already: taking a quantisation state apart takes longer than a small product."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], int, Any]] = {}
+
+    def get(self, state: Any, codes: Tensor, read: Callable[[], Any]) -> Any:
+        """What ``read`` gives for a quantisation state and its codes, the same as long as these are."""
+        key = id(state)
+        owner, place, found = self._known.get(key, (None, 0, None))
+        if owner is None or owner() is not state or place != codes.data_ptr():
+            found = read()
+            if state is not None:
+                forget = partial(self._known.pop, key, None)
+                self._known[key] = (weakref.ref(state, lambda _: forget()), codes.data_ptr(), found)
+        return found
+
+
+_READ = _Read()
+
+
 class FourBitFormat(_Declared):
     """``Linear4bit``: sixteen values, a scale for each block, the scales themselves in eight bits or not."""
 
@@ -44,6 +69,11 @@ class FourBitFormat(_Declared):
         On processors with AVX512-BF16 it does so at the first call in evaluation mode.
         """
         layer: Any = module
+        if layer.compute_dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+            raise FormatError(
+                f"This Linear4bit computes in {layer.compute_dtype}, through which no gradient passes: load the model "
+                "with bnb_4bit_compute_dtype=torch.bfloat16."
+            )
         if not layer.support_avx512bf16_for_cpu:
             return False
         layer.support_avx512bf16_for_cpu = False
@@ -59,7 +89,16 @@ class FourBitFormat(_Declared):
         layer: Any = module
         layer.support_avx512bf16_for_cpu = has_avx512bf16()
 
+    def operand(self, module: nn.Module) -> FourBit:
+        """The weight, as our kernels take it."""
+        weight: Any = module._parameters["weight"]
+        found: FourBit = _READ.get(weight.quant_state, weight.data, lambda: self._stored(module, weight))
+        return found
+
     def _dequantised(self, module: nn.Module, weight: Any) -> Tensor:
+        return self._stored(module, weight).dequantise()
+
+    def _stored(self, module: nn.Module, weight: Any) -> FourBit:
         layer: Any = module
         state = weight.quant_state if weight.quant_state is not None else layer.quant_state
         if state is None:
@@ -69,8 +108,8 @@ class FourBitFormat(_Declared):
             )
         packed = weight.data.view(torch.uint8)
         if getattr(state, "packing_format_for_cpu", False):
-            return _taken_back(packed, state).dequantise()
-        return FourBit.from_tensors({"": packed, **state.as_dict(packed=True)}, "weight").dequantise()
+            return _taken_back(packed, state)
+        return FourBit.from_tensors({"": packed, **state.as_dict(packed=True)}, "The weight of this Linear4bit")
 
     def _quantised(self, value: Tensor, like: Any) -> Tensor:
         quantised: Tensor = Params4bit(
@@ -107,12 +146,22 @@ class Int8Format(_Declared):
             stored.CB, stored.SCB = stored.data, module.state.SCB  # type: ignore[union-attr]
         return super().plus(module, weight, delta)
 
+    def operand(self, module: nn.Module) -> Operand:
+        """The weight, as our kernels take it."""
+        weight: Any = module._parameters["weight"]
+        found: Operand = _READ.get(module.state, weight.data, lambda: self._stored(module, weight))
+        return found
+
     def _dequantised(self, module: nn.Module, weight: Any) -> Tensor:
+        return self._stored(module, weight).dequantise()
+
+    def _stored(self, module: nn.Module, weight: Any) -> Operand:
         state: Any = module.state
         if weight.data.is_floating_point():
-            return weight.detach()  # type: ignore[no-any-return]
+            return Floating(weight.detach())
         scales = weight.SCB if weight.SCB is not None else state.SCB
-        return Int8(weight.data, scales, torch.float16).dequantise()
+        entries = {"": weight.data} | ({} if scales is None else {"SCB": scales})
+        return Int8.from_tensors(entries, torch.float16, "The weight of this Linear8bitLt")
 
     def _quantised(self, value: Tensor, like: Any) -> Tensor:
         stored = Int8.quantise(value)

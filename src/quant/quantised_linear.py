@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..errors import FormatError
 from ..kernels import FourBit, Int8
 from .formats import WeightFormat, summed, weight_format
+from .product import linear
 
 Stored = FourBit | Int8
 
@@ -60,6 +62,8 @@ class QuantisedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The linear map of the dequantised weight, in the dtype of ``x``."""
+        if not torch.compiler.is_compiling():
+            return linear(x, self.weight.stored, self.bias)
         y: Tensor = _Product.apply(x, self.weight.stored)
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
@@ -96,6 +100,11 @@ class QuantisedLinear(nn.Module):
         names = {key: name for name in self.weight.stored.tensors() if (key := self._entry(prefix, name)) in state_dict}
         names |= {key: key.removeprefix(own + ".") for key in state_dict if key.startswith(own + ".")}
         stored = self.read({name: state_dict[key] for key, name in names.items()}, own)
+        if tuple(stored.shape) != (self.out_features, self.in_features):
+            raise FormatError(
+                f"{own} is {tuple(stored.shape)} in the file, and {(self.out_features, self.in_features)} here: the "
+                "file is of another model."
+            )
         self.weight.stored = stored.to(self.weight.device)
         self.weight.data = self.weight.stored.tensors()[""]
         rest = {key: value for key, value in state_dict.items() if key not in names}
@@ -109,8 +118,12 @@ class FourBitLinear(QuantisedLinear):
 
     @classmethod
     def of(cls, linear: nn.Module, kind: Literal["nf4", "fp4"] = "nf4", *, double: bool = True) -> Self:
-        """A linear map quantised."""
-        weight = weight_format(linear).dequantised(linear)
+        """A linear map quantised.
+
+        Raises:
+            FormatError: Its weight is of a dtype that is no precise one itself.
+        """
+        weight = _precise(linear)
         return cls(FourBit.quantise(weight.contiguous(), kind, double=double), linear.bias)  # type: ignore[arg-type]
 
     def quantised(self, value: Tensor) -> FourBit:
@@ -129,8 +142,12 @@ class Int8Linear(QuantisedLinear):
 
     @classmethod
     def of(cls, linear: nn.Module) -> Self:
-        """A linear map quantised."""
-        return cls(Int8.quantise(weight_format(linear).dequantised(linear)), linear.bias)  # type: ignore[arg-type]
+        """A linear map quantised.
+
+        Raises:
+            FormatError: Its weight is of a dtype that is no precise one itself.
+        """
+        return cls(Int8.quantise(_precise(linear)), linear.bias)  # type: ignore[arg-type]
 
     def quantised(self, value: Tensor) -> Int8:
         """Another weight in eight bits."""
@@ -156,6 +173,11 @@ class QuantisedLinearFormat(WeightFormat):
         assert isinstance(module, QuantisedLinear)
         return module.weight.stored.dequantise()
 
+    def operand(self, module: nn.Module) -> Stored:
+        """The weight, as the kernels take it."""
+        assert isinstance(module, QuantisedLinear)
+        return module.weight.stored
+
     def plus(self, module: nn.Module, weight: Tensor, delta: Tensor) -> Tensor:
         """The sum, quantised again: what is lost is the rounding of the format, once more."""
         assert isinstance(module, QuantisedLinear)
@@ -166,8 +188,19 @@ class QuantisedLinearFormat(WeightFormat):
 weight_format.register(QuantisedLinear, lambda module: QuantisedLinearFormat())
 
 
+def _precise(linear: nn.Module) -> Tensor:
+    """The weight of a linear map, of a dtype that can be quantised."""
+    weight = weight_format(linear).dequantised(linear)
+    if weight.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        raise FormatError(
+            f"This {type(linear).__name__} has a weight of {weight.dtype}, which cannot be quantised: load the model "
+            "in float32, bfloat16 or float16."
+        )
+    return weight
+
+
 class _Product(torch.autograd.Function):
-    """``x W^T``; the weight is dequantised once in forward and once in backward, and never kept."""
+    """``x W^T`` in a form that compilers follow; the weight is dequantised in both passes, and never kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, stored: Stored) -> Tensor:

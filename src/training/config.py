@@ -8,7 +8,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import ConfigError
+from ..adapters.quantisation import require_kind
+from ..engine.memory_size import memory_size
+from ..errors import ConfigError, UnknownNameError
 from .yaml_file import read_yaml
 
 
@@ -94,27 +96,66 @@ class RunConfig(_Section):
     Attributes:
         model: A model id on the Hugging Face hub, or a local folder.
         task: A registered task.
+        quant: What the model's large linear maps are loaded in: ``nf4``, ``fp4`` or ``int8``; floating point, where it
+            is left out.
+        memory: What training may take: ``24GB``, ``24GiB``, or ``80%`` of the device. The fastest checkpointing that
+            fits is planned; none, where it is left out.
         data: The examples.
         method: The method and its settings.
         training: Names and values of ``transformers.TrainingArguments``.
         early_stopping: When to stop early; never, where it is left out.
         seed: Draws the new weights, the held-out share, the order of the examples and the dropout.
+        engine: Whether to compute by the engine, which leaves out whatever would change results.
         output: The run folder, which must not exist yet.
     """
 
     model: str
     task: str = "text-classification"
+    quant: str | None = None
+    memory: str | None = None
     data: DataConfig
     method: MethodConfig
     training: dict[str, Any] = {}
     early_stopping: EarlyStopping | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    engine: bool = True
     output: Path
+
+    @field_validator("quant")
+    @classmethod
+    def _known_kind(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                require_kind(value)
+        except UnknownNameError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        return value
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _a_size(cls, value: Any) -> str | None:
+        try:
+            if value is not None:
+                memory_size(value)
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix(f"memory is {value!r}: ").rstrip(".")) from error
+        return None if value is None else str(value)
 
     @field_validator("training", mode="before")
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
         return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _one_plan_of_memory(self) -> Self:
+        if self.memory is not None and not self.engine:
+            raise ValueError("memory is planned by the engine: take engine: false out, or memory")
+        if self.memory is not None and self.training.get("gradient_checkpointing"):
+            raise ValueError(
+                "memory plans what is checkpointed, and training.gradient_checkpointing checkpoints everything: "
+                "take one of them out"
+            )
+        return self
 
     def relative_to(self, folder: Path) -> Self:
         """The same with every path found from ``folder``."""

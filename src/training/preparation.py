@@ -96,7 +96,7 @@ def find_task(name: str) -> type[Task]:
 
 def load_model(task: Task, config: RunConfig, tokenizer: Any) -> Pretrained:
     """The base model for the task, padding as the tokenizer does."""
-    pretrained = task.load(config.model)
+    pretrained = task.load(config.model, config.quant)
     pretrained.model.config.pad_token_id = tokenizer.pad_token_id
     return pretrained
 

@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError, shortened
+import torch
+
+from ..adapters.from_pretrained import from_pretrained
+from ..adapters.quantisation_config import announce
+from ..errors import InarchError, ModelError, shortened
 from .quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -34,28 +38,41 @@ class Pretrained:
         return tuple(name for name in self.fresh if name.startswith(prefix))
 
 
-def load_pretrained(auto_class: Any, name: str, **settings: Any) -> Pretrained:
+def load_pretrained(auto_class: Any, name: str, quant: str | None = None, **settings: Any) -> Pretrained:
     """A model by one of transformers' Auto classes, from the hub or a local folder.
 
     Args:
         auto_class: Such as ``transformers.AutoModelForSequenceClassification``.
         name: A hub id or a local folder.
+        quant: ``nf4``, ``fp4`` or ``int8``, to have its large linear maps in four or eight bits on the device they are
+            trained on; else it is as it is stored.
         settings: Passed to ``from_pretrained``, such as ``num_labels``.
 
     Raises:
         ModelError: Not found, without weights, weights of another architecture, or not of the kind asked for.
+        InarchError: It cannot be had in that ``quant``, as ``from_pretrained`` says.
     """
     _check_local(name)
     try:
         with quiet_transformers():
-            model, info = auto_class.from_pretrained(
-                name, output_loading_info=True, ignore_mismatched_sizes=True, **settings
-            )
+            settings |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            if quant is None:
+                announce()  # a stored model may name it
+                model, info = auto_class.from_pretrained(name, **settings)
+            else:
+                model, info = from_pretrained(auto_class, name, quant, device_map=_device_map(), **settings)
+    except InarchError:
+        raise
     except Exception as error:  # transformers and the hub client raise errors of many libraries
         raise ModelError(f"Cannot load the model {name}: {_first_line(error)}{_how_to_load(name)}") from error
     fresh = (*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"]))
     _check_backbone(name, model, set(fresh))
     return Pretrained(model.eval(), tuple(sorted(fresh)))
+
+
+def _device_map() -> dict[str, Any]:
+    """The device that transformers' Trainer trains on."""
+    return {"": torch.accelerator.current_accelerator() or torch.device("cpu")}
 
 
 def load_tokenizer(name: str) -> Any:

@@ -15,6 +15,7 @@ from .folder import RunFolder
 from .measure import Metrics, logits, measure
 from .preparation import Preparation, prepare
 from .quiet import quiet_transformers
+from .run_engine import run_engine
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -74,11 +75,12 @@ def train(
             _check_same(preparation, folder)
         _report(preparation, say)
         trainer = make_trainer(preparation, folder, callbacks)
-        if not resume:
-            _begin(preparation, folder, overwrite)
-        with _status(folder):
-            _fit(trainer, folder)
-            return _finish(trainer, preparation, folder)
+        with run_engine(trainer, preparation, say):
+            if not resume:
+                _begin(preparation, folder, overwrite)
+            with _status(folder):
+                _fit(trainer, folder)
+                return _finish(trainer, preparation, folder)
 
 
 def make_trainer(

@@ -52,8 +52,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def load(self, model: str) -> Pretrained:
+    def load(self, model: str, quant: str | None = None) -> Pretrained:
         """The base model with a head for this task.
+
+        Args:
+            model: A hub id or a local folder.
+            quant: What its large linear maps are to be in, as ``load_pretrained`` takes it.
 
         Raises:
             ModelError: The model cannot be loaded.

@@ -5,9 +5,6 @@ dequantised by kernels of their own it is a tenth more. The products are not fus
 so that each is rounded as bitsandbytes rounds it: the results are equal to the bit.
 """
 
-from collections.abc import Sequence
-
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -66,20 +63,18 @@ def dequantise_4bit_kernel(
     tl.store(out + places, both.to(out.dtype.element_ty), mask=places < number)
 
 
-def dequantise_4bit(
+def dequantise_4bit_into(
     packed: Tensor,
     absmax: Tensor,
     code: Tensor,
     blocksize: int,
-    shape: Sequence[int],
-    dtype: torch.dtype,
-    nested_absmax: Tensor | None = None,
-    nested_code: Tensor | None = None,
-    offset: float = 0.0,
-    nested_blocksize: int = 256,
-) -> Tensor:
+    nested_absmax: Tensor | None,
+    nested_code: Tensor | None,
+    offset: float,
+    nested_blocksize: int,
+    out: Tensor,
+) -> None:
     """As ``reference.dequantise_4bit``, of scales that may be quantised themselves."""
-    out = torch.empty(tuple(shape), dtype=dtype, device=packed.device)
     number = out.numel()
     nested = nested_absmax is not None
     dequantise_4bit_kernel[(triton.cdiv(number, 2 * BYTES),)](
@@ -97,4 +92,3 @@ def dequantise_4bit(
         bytes_each=BYTES,
         enable_fp_fusion=False,
     )
-    return out

@@ -1,6 +1,5 @@
 """Eight bits to floating point: ``weight * scale of its row / 127``."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -19,12 +18,9 @@ def dequantise_int8_kernel(weight, scales, out, number, columns, values_each: tl
     tl.store(out + place, value.to(out.dtype.element_ty), mask=mask)
 
 
-def dequantise_int8(weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+def dequantise_int8_into(weight: Tensor, scales: Tensor, out: Tensor) -> None:
     """As ``reference.dequantise_int8``."""
-    weight = weight.contiguous()
-    out = torch.empty_like(weight, dtype=dtype)
     number = out.numel()
     dequantise_int8_kernel[(triton.cdiv(number, VALUES),)](
-        weight, scales, out, number, weight.shape[1], values_each=VALUES
+        weight.contiguous(), scales, out, number, weight.shape[1], values_each=VALUES
     )
-    return out
