@@ -29,10 +29,15 @@ lint: environment-dev  ## Check style, types and import layers.
 arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
 	$(BIN)/python -m inarch_benchmarks.arena --output $(ARENA)
 
-benchmark: environment-dev  ## Compare attaching, running, switching, saving and routing with peft; writes benchmarks/results/.
+benchmark: environment-dev  ## Compare with peft and bitsandbytes in one process; writes benchmarks/results/.
 	$(BIN)/python -m inarch_benchmarks.overhead
 	$(BIN)/python -m inarch_benchmarks.routing
 	$(BIN)/python -m inarch_benchmarks.expert_lora
+	$(BIN)/python -m inarch_benchmarks.quantised_training
+	$(BIN)/python -m inarch_benchmarks.dequantise
+	$(BIN)/python -m inarch_benchmarks.loading
+	$(BIN)/python -m inarch_benchmarks.optimizer
+	$(BIN)/python -m inarch_benchmarks.gpu.table
 
 measured: environment-dev  ## Rewrite the figures of the README from benchmarks/results.
 	$(BIN)/python -m inarch_benchmarks.measured

@@ -138,7 +138,7 @@ def main() -> None:
     """Measure, write the results and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="where the weights are")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of torch, one after another")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of torch; one gives the steadiest figures")
     parser.add_argument("--repeats", type=int, default=15, help="rounds of each operation")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the results are written")
     options = parser.parse_args()

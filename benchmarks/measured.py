@@ -22,6 +22,9 @@ def section() -> str:
             "overhead": _overhead,
             "routing": _routing,
             "expert_lora": _expert_lora,
+            "quantised_training": _quantised_training,
+            "loading": _loading,
+            "dequantise": _dequantise,
         }.items()
     ]
     return "\n\n".join([BEGIN, *parts, END])
@@ -106,6 +109,48 @@ def _expert_lora(found: dict[str, Any]) -> str:
         inarch, peft = (f"{row['multiple'][who]:.2f}" for who in ("inarch", "peft"))
         lines.append(f"| {row['operation']} | {inarch} | {peft} | {row['goal'] or ''} |")
     return "\n".join([head, "", "| operation | inarch | peft | goal |", "|---|---:|---:|---:|", *lines])
+
+
+def _quantised_training(found: dict[str, Any]) -> str:
+    machine, goals = found["machine"], found["goals"]
+    head = (
+        "`make benchmark`: a training step of LoRA on a Llama shape whose linear maps are in bitsandbytes' NF4, as a "
+        f"multiple of peft\n{machine['peft']}'s in one process; peak memory beyond what lies there between steps; "
+        f"{machine['threads']} thread, {machine['cpu']}, {machine['date']}.\nWhat checkpointing adds to a step is beside "
+        "the step without it."
+    )
+    lines = []
+    for row in found["rows"]:
+        added = found["recomputation"].get(row["setting"])
+        figures = f"{row['ratio']:.2f} | {row['memory']:.2f} | {'' if added is None else f'{added:.2f}'}"
+        lines.append(f"| {row['setting']} | {figures} |")
+    goal = f"| goal | {goals['step']:g} | {goals['memory']:g} | {goals['recomputation']:g} |"
+    titles = "| | time | peak memory | checkpointing adds |"
+    return "\n".join([head, "", titles, "|---|---:|---:|---:|", *lines, goal])
+
+
+def _loading(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    head = (
+        "`make benchmark`: memory of the process itself while a model is loaded from float32 in bfloat16, whose largest "
+        f"tensor there is\n{found['largest_tensor']:.0f} MB; {machine['date']}, transformers {machine['transformers']}."
+    )
+    lines = [f"| {way} | {row['model']:.0f} MB | {row['peak']:.0f} MB |" for way, row in found["results"].items()]
+    return "\n".join([head, "", "| loaded as | model | peak |", "|---|---:|---:|", *lines])
+
+
+def _dequantise(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    head = (
+        f"`make benchmark`: time of dequantising on a CPU as a multiple of bitsandbytes {machine['bitsandbytes']}'s, into "
+        f"memory that is there\n(as the engine does) and into fresh memory; {machine['cpu']}, {machine['date']}."
+    )
+    lines = []
+    for row in found["results"]:
+        size = " x ".join(map(str, row["shape"]))
+        ratios = " | ".join(f"{row['ratios'][name]:.2f}" for name in ("inarch, into a tensor", "inarch"))
+        lines.append(f"| {row['operation']}, {size}, {row['dtype']} | {row['threads']} | {ratios} |")
+    return "\n".join([head, "", "| | threads | into memory | fresh |", "|---|---:|---:|---:|", *lines])
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """A training step on a base in four bits, against peft: ``python -m inarch_benchmarks.quantised_training``.
 
 In one process, both train LoRA on all linear maps of the same Llama shape, whose maps are bitsandbytes' Linear4bit of
-the same bytes: peft as its users do, Inarch with its engine. The figures go to ``benchmarks/results/quantised_training.json``.
+the same bytes: peft as its users do, Inarch with its engine. The figures go to
+``benchmarks/results/quantised_training.json``.
 """
 
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
@@ -56,7 +58,12 @@ class Setting:
         return {"input_ids": ids, "labels": ids}
 
 
-SETTINGS = [Setting(dtype, 512, checkpointing) for dtype in DTYPES for checkpointing in (False, True)]
+SETTINGS = [
+    Setting(dtype, tokens, checkpointing)
+    for dtype in DTYPES
+    for tokens in (128, 512)
+    for checkpointing in (False, True)
+]
 
 
 def base(dtype: torch.dtype) -> Any:
@@ -130,7 +137,7 @@ def peak(step: Callable[[], None]) -> int:
 def measured(repeats: int) -> dict[str, Any]:
     """The results of every setting."""
     rows = []
-    for setting in track(SETTINGS, description="settings"):
+    for setting in track(SETTINGS, description="measuring", console=Console(stderr=True)):
         steps = {"peft": of_peft(setting), "inarch": of_inarch(setting)}
         peaks = {name: peak(step) for name, step in steps.items()}
         seconds = alternate({name: again(step) for name, step in steps.items()}, repeats)

@@ -22,7 +22,9 @@ from .adapters import (
     WeightDelta,
     matches_name,
 )
+from .adapters.from_pretrained import from_pretrained
 from .adapters.quantisation import quantize
+from .adapters.quantisation_config import Quantization
 from .adapters.routing import route
 from .api import activate, adapters, attach, load, load_bundle, method, methods, plan, save_bundle
 from .engine import Engine, engine
@@ -82,6 +84,7 @@ __all__ = [
     "PlanError",
     "PluginWarning",
     "PromptAdapter",
+    "Quantization",
     "RegistryError",
     "Report",
     "RouteError",
@@ -99,6 +102,7 @@ __all__ = [
     "adapters",
     "attach",
     "engine",
+    "from_pretrained",
     "hookimpl",
     "load",
     "load_bundle",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import inarch
-from inarch import ConfigError, OutputAdapter, Site, SiteAdapter, Step, WeightDelta
+from inarch import ConfigError, Factors, OutputAdapter, Site, SiteAdapter, Step, WeightDelta
 
 
 class Path(OutputAdapter):
@@ -277,6 +277,13 @@ class SharesWithItsCopies(Path):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         low = functional.linear(x.to(y.dtype), self.A.to(y.dtype))
         return y + self.scale * functional.linear(low.detach(), TABLE[self.key].to(y.dtype))
+
+
+class SaysOtherFactors(Path):
+    """Forgets its scale when it is asked for its matrices."""
+
+    def factors(self) -> Factors:
+        return Factors(self.B, self.A)
 
 
 class BreaksTheGraph(Path):

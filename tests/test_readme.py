@@ -97,7 +97,8 @@ def test_several_adapters_work_as_in_the_readme(place: Path) -> None:
 
 def test_a_base_is_quantised_as_in_the_readme() -> None:
     model = quantisable()
-    scope: dict[str, object] = {"inarch": inarch, "model": model}
+    ids = torch.randint(0, 32, (2, 8))
+    scope: dict[str, object] = {"inarch": inarch, "model": model, "batch": {"input_ids": ids, "labels": ids}}
     exec(compile(blocks("python")[2], "README.md", "exec"), scope)
     adapter = scope["adapter"]
     assert isinstance(adapter, inarch.Adapter)

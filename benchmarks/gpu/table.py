@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .features import LINES, Line
+from .features import Line, every_line
 
 FOLDER = Path(__file__).parent.parent / "results"
 BEGIN, END = "<!-- features: begin -->", "<!-- features: end -->"
@@ -21,7 +21,8 @@ def table(document: dict[str, Any] | None) -> str:
         document: The results of the features stage, where there are any.
     """
     rows = [
-        f"| {line.kind} | {line.name} | {line.predicted} | {' | '.join(verdict(line, document))} |" for line in LINES
+        f"| {line.kind} | {line.name} | {line.predicted} | {' | '.join(verdict(line, document))} |"
+        for line in every_line()
     ]
     head = "| | what | predicted | measured | |"
     where = ""
@@ -33,6 +34,8 @@ def table(document: dict[str, Any] | None) -> str:
 
 def verdict(line: Line, document: dict[str, Any] | None) -> tuple[str, str]:
     """What was measured of a line, and whether it is kept."""
+    if line.dropped:
+        return line.dropped, "dropped"
     found = (document or {"cells": {}})["cells"].get(f"{line.kind}/{line.name}")
     if found is None:
         return "not run", "kept until measured"

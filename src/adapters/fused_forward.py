@@ -22,10 +22,12 @@ class FusedForward:
 
     Args:
         module: The linear map.
+        fp8: Whether a base in four bits is multiplied in eight bits of floating point.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, fp8: bool = False) -> None:
         self.module = module
+        self.fp8 = fp8
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the module and its adapters."""
@@ -48,11 +50,11 @@ class FusedForward:
         if found is None:
             return None
         operand = weight_format(self.module).operand(self.module)
-        plain = not torch.is_grad_enabled() and not merges(x.numel() // x.shape[-1], operand)
+        plain = not torch.is_grad_enabled() and not merges(x, operand)
         if plain or (not found and isinstance(operand, Floating)):
             return None
         bias: Any = self.module.bias
-        return linear(x, operand, bias, _together(found))
+        return linear(x, operand, bias, _together(found), fp8=self.fp8)
 
 
 def _factors(slot: Slot) -> list[Factors] | None:

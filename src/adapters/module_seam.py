@@ -50,10 +50,10 @@ def can_fuse(module: nn.Module) -> bool:
     return "forward" not in vars(module) and set(module._forward_hooks.values()) <= {run_output_adapters}
 
 
-def fuse(module: nn.Module) -> None:
-    """Let a linear map and its adapters be computed in one product, until ``separate``."""
+def fuse(module: nn.Module, *, fp8: bool = False) -> None:
+    """Let a linear map and its adapters be computed in one product, until ``separate``; as ``FusedForward``."""
     _remove_hook(run_output_adapters, module._forward_hooks, module._forward_hooks_with_kwargs)
-    vars(module)["forward"] = FusedForward(module)
+    vars(module)["forward"] = FusedForward(module, fp8=fp8)
 
 
 def separate(module: nn.Module) -> None:

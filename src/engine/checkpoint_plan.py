@@ -16,7 +16,7 @@ from .feature import Declined, Feature
 from .memory_size import memory_size, readable
 from .offload import Offload
 from .peak_bytes import resting_bytes, storage_bytes
-from .probe import untouched, reproducible
+from .probe import reproducible, untouched
 
 
 class CheckpointPlan(Feature):

@@ -14,11 +14,16 @@ from .feature import Declined, Feature
 
 
 class FusedProducts(Feature):
-    """Computes linear maps by ``quant/product.py``; see there for what that saves."""
+    """Computes linear maps by ``quant/product.py``; see there for what that saves.
+
+    Args:
+        fp8: Whether to multiply maps in four bits in eight bits of floating point (e4m3) in the forward pass.
+    """
 
     name = "fused products"
 
-    def __init__(self) -> None:
+    def __init__(self, *, fp8: bool = False) -> None:
+        self._fp8 = fp8
         self._fused: list[nn.Module] = []
 
     def start(self, model: nn.Module, batch: Mapping[str, Any]) -> str:
@@ -27,8 +32,8 @@ class FusedProducts(Feature):
         if not self._fused:
             raise Declined("no linear map has adapters or is stored in few bits")
         for module in self._fused:
-            fuse(module)
-        return f"{len(self._fused)} linear maps"
+            fuse(module, fp8=self._fp8)
+        return f"{len(self._fused)} linear maps" + (", those in four bits multiplied in fp8" if self._fp8 else "")
 
     def stop(self, model: nn.Module) -> None:
         """Give every map its own forward back."""

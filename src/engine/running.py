@@ -9,7 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import PlanError
+from ..errors import FormatError, PlanError
+from ..kernels import supports_fp8
 from .activations import keep_input
 from .checkpoint_hook import checkpoint_by, checkpointed_blocks, restore
 from .checkpoint_plan import CheckpointPlan
@@ -150,6 +151,7 @@ def engine(
     batch: Mapping[str, Any],
     *,
     memory: int | str | None = None,
+    fp8: bool = False,
     features: Sequence[Feature] | None = None,
 ) -> Engine:
     """Compute the same faster and in less memory, on a model that adapters are attached to.
@@ -162,12 +164,15 @@ def engine(
         batch: An example of what it is trained on, labels included, as large as batches become.
         memory: What training may take: ``24GB``, ``80%`` of the device, or a number of bytes. Without it no
             checkpointing is planned.
+        fp8: Whether to multiply maps in four bits in eight bits of floating point, on a GPU that does. That is less
+            exact than the base is: it is left out where the loss shows it.
         features: Which to try, in order; all that there are, where none are given.
 
     Returns:
         A handle with the report, which gives the model back at ``stop()`` or at the end of a ``with`` block.
 
     Raises:
+        FormatError: ``fp8`` is asked for on a device that does not compute in it.
         PlanError: An engine runs on the model already, nothing in it is trained, or no plan fits the memory.
         DataError: The model gives no loss on the batch.
         ConfigError: ``memory`` is no size.
@@ -176,7 +181,10 @@ def engine(
         raise PlanError("An engine runs on this model already: stop it first.")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise PlanError("Nothing in this model is trained: attach an adapter first.")
-    chosen = (FusedProducts(), ChunkedLoss(), Liger(), CheckpointPlan(memory)) if features is None else features
+    device = next(model.parameters()).device
+    if fp8 and not supports_fp8(device):
+        raise FormatError(f"fp8 takes an NVIDIA GPU of compute capability 8.9 or later, and the model is on {device}.")
+    chosen = (FusedProducts(fp8=fp8), ChunkedLoss(), Liger(), CheckpointPlan(memory)) if features is None else features
     started = Engine(model)
     try:
         started._start(chosen, batch)

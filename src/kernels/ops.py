@@ -152,9 +152,9 @@ _WITH_KERNELS: dict[str, Callable[..., Any]] = {
     "dequantise_4bit_plus_into": pieces.dequantise_4bit_plus_into,
     "dequantise_int8_into": pieces.dequantise_int8_into,
     "dequantise_int8_plus_into": pieces.dequantise_int8_plus_into,
-    "quantise_4bit": reference.quantise_4bit,
+    "quantise_4bit": pieces.quantise_4bit,
     "quantise_8bit": reference.quantise_8bit,
-    "quantise_int8": reference.quantise_int8,
+    "quantise_int8": pieces.quantise_int8,
     "quantise_fp8": fp8.quantise_fp8,
     "requantise_4bit_fp8": fp8.requantise_4bit_fp8,
 }

@@ -1,6 +1,6 @@
-"""Weights written into a given tensor where there is no kernel, piece by piece: what is kept beside it is small.
+"""Weights written where there is no kernel, piece by piece: what is kept beside the result is small.
 
-A piece is some rows that end with a block, in float32, and stays in the processor's cache until it is rounded.
+A piece is some rows that end with a block, in float32 until it is rounded.
 """
 
 import math
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from . import bitsandbytes_cpu, reference
 
-PIECE = 1 << 18
-"""Values at a time: 1 MiB in float32."""
+PIECE = 1 << 21
+"""Values at a time: 8 MiB in float32. With less, threads spend their time waiting for one another."""
 
 
 def dequantise_4bit_into(
@@ -69,6 +69,29 @@ def dequantise_int8_plus_into(weight: Tensor, scales: Tensor, B: Tensor, A: Tens
     steps = (scales / 127).unsqueeze(1)
     for rows, values in _pieces(out):
         values.copy_(weight[rows]).mul_(steps[rows]).addmm_(B[rows], A)
+
+
+def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
+    """As ``reference.quantise_4bit``."""
+    flat = weight.reshape(-1)
+    packed = weight.new_empty(((flat.numel() + 1) // 2, 1), dtype=torch.uint8)
+    absmax = weight.new_empty((-(-flat.numel() // blocksize),), dtype=torch.float32)
+    each = max(PIECE // blocksize, 1) * blocksize
+    for first in range(0, flat.numel(), each):
+        last = min(first + each, flat.numel())
+        blocks = slice(first // blocksize, -(-last // blocksize))
+        packed[first // 2 : -(-last // 2)], absmax[blocks] = reference.quantise_4bit(flat[first:last], code, blocksize)
+    return packed, absmax
+
+
+def quantise_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``reference.quantise_int8``."""
+    codes, scales = torch.empty_like(weight, dtype=torch.int8), weight.new_empty(weight.shape[:1], dtype=torch.float32)
+    each = max(PIECE // max(weight.shape[1], 1), 1)
+    for first in range(0, weight.shape[0], each):
+        rows = slice(first, first + each)
+        codes[rows], scales[rows] = reference.quantise_int8(weight[rows])
+    return codes, scales
 
 
 def _dequantise_4bit(packed: Tensor, scales: Tensor, code: Tensor, blocksize: int, out: Tensor) -> None:

@@ -83,6 +83,7 @@ class QuantisedLinear(nn.Module):
         # Scales are float32 whatever the model is cast to: they follow the codes to their device, and nothing else.
         super()._apply(fn, recurse)
         self.weight.stored = self.weight.stored.to(self.weight.device)
+        self.weight.data = self.weight.stored.tensors()[""]  # the codes once, not a moved copy beside these
         return self
 
     def _entry(self, prefix: str, name: str) -> str:

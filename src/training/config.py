@@ -213,6 +213,8 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field} is missing. Add it."
     reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # of several fields together
+        return f"{reason}."
     return f"{field} is {first['input']!r}: {reason[0].lower()}{reason[1:]}."
 
 

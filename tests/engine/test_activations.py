@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 import inarch
-from checkpointing import Attentions, all_blocks, assert_equal, larger, step, without_dropout
 from inarch.engine.activations import _ATTENTION, _draws, keep_attention, keep_input
 from inarch.engine.offload import Offload
 from inarch.engine.peak_bytes import PeakBytes
 from inarch.quant.recomputation import recomputation
 
+from checkpointing import Attentions, all_blocks, assert_equal, larger, step, without_dropout
 from families import FAMILIES, Family, perturb
 from mixtures import MAKERS, mixture
 

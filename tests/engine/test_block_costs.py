@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 import inarch
-from checkpointing import LARGER, larger
 from inarch.engine.activations import keep_attention, keep_input
 from inarch.engine.block_costs import FULL, NONE, SELECTIVE, Call, Cost, StepCosts, measure_costs
 from inarch.engine.checkpoint_hook import checkpoint_by, checkpointed_blocks, restore, use_cache_again, use_no_cache
@@ -17,6 +16,7 @@ from inarch.engine.fastest_plan import Plan, fastest_plan, leanest_plan, uniform
 from inarch.engine.peak_bytes import PeakBytes
 from inarch.errors import DataError
 
+from checkpointing import LARGER, larger
 from families import assert_same, snapshot
 
 with warnings.catch_warnings():

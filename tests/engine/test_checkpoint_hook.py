@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from checkpointing import all_blocks, larger
 from inarch.engine.activations import keep_input
 from inarch.engine.checkpoint_hook import checkpoint_by, checkpointed_blocks, restore, use_cache_again, use_no_cache
 
+from checkpointing import all_blocks, larger
 from families import FAMILIES, Family, assert_same, snapshot
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import inarch
-from checkpointing import LARGER, assert_equal, larger, step
 from inarch.engine.block_costs import FULL, NONE, SELECTIVE
 from inarch.engine.checkpoint_plan import CheckpointPlan, describe
 from inarch.engine.fastest_plan import Plan
@@ -17,6 +16,7 @@ from inarch.engine.feature import Declined
 from inarch.engine.peak_bytes import PeakBytes, resting_bytes
 from inarch.errors import ConfigError, DataError, PlanError
 
+from checkpointing import LARGER, assert_equal, larger, step
 from families import assert_same, perturb, snapshot
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from families import FAMILIES, assert_same, perturb, snapshot
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -14,6 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import inarch
 from inarch.engine.feature import Declined
 from inarch.engine.fused_products import FusedProducts
+
+from families import FAMILIES, assert_same, perturb, snapshot
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {"rank": 4}),
@@ -294,7 +295,7 @@ def test_a_copy_is_fused_by_itself() -> None:
     FusedProducts().start(model, batch)
     twin = copy.deepcopy(model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.zero_()
     plain = llama()
@@ -326,3 +327,16 @@ def test_a_hook_of_somebody_else_sees_what_it_saw() -> None:
 def test_without_anything_to_fuse_it_is_declined() -> None:
     with pytest.raises(Declined, match="no linear map"):
         FusedProducts().start(llama(), {})
+
+
+def test_fp8_is_near_and_its_gradients_are_those_of_the_four_bits() -> None:
+    model, batch = llama("nf4"), text(16)
+    attached(model, "lora")
+    model.train()
+    expected = step(model, batch)
+    feature = FusedProducts(fp8=True)
+    assert "fp8" in feature.start(model, batch)
+    found = step(model, batch)
+    assert 0 < abs(float(found["loss"] / expected["loss"]) - 1) < 2e-2
+    first, second = (torch.cat([g.flatten() for g in each.values()]) for each in (found, expected))
+    assert float(torch.cosine_similarity(first, second, dim=0)) > 0.98

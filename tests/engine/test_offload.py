@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from checkpointing import all_blocks, assert_equal, larger, step
 from inarch.engine.activations import keep_input
 from inarch.engine.offload import Offload, _Parked
+
+from checkpointing import all_blocks, assert_equal, larger, step
 
 
 def _block(x: Tensor, weight: Tensor) -> Tensor:

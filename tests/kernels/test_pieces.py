@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from inarch.errors import FormatError
-from inarch.kernels import FourBit, Int8, bitsandbytes_cpu, pieces, reference
+from inarch.kernels import CODEBOOKS, FourBit, Int8, bitsandbytes_cpu, pieces, reference
 
 SHAPES = [(33, 17), (1, 64), (5, 1000), (130, 300), (300, 256)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
-@pytest.fixture(autouse=True, params=[1 << 11, 1 << 18], ids=["small pieces", "pieces"])
+@pytest.fixture(autouse=True, params=[1 << 11, pieces.PIECE], ids=["small pieces", "pieces"])
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that a weight has several of, and such as are in use."""
     monkeypatch.setattr(pieces, "PIECE", request.param)
@@ -177,3 +177,12 @@ def test_nothing_of_the_weights_size_is_allocated(dtype: torch.dtype, monkeypatc
             work()
             assert largest_allocation(work) <= 4 * (1 << 12)
     assert largest_allocation(lambda: four.dequantise(dtype)) == out.nbytes
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weights_are_quantised_as_by_the_reference(shape: tuple[int, int]) -> None:
+    for blocksize in (32, 64):
+        found = pieces.quantise_4bit(weight(shape), CODEBOOKS["nf4"], blocksize)
+        wanted = reference.quantise_4bit(weight(shape), CODEBOOKS["nf4"], blocksize)
+        assert all(map(torch.equal, found, wanted))
+    assert all(map(torch.equal, pieces.quantise_int8(weight(shape)), reference.quantise_int8(weight(shape))))

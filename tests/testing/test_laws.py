@@ -33,6 +33,7 @@ BROKEN: list[tuple[int, inarch.Method, str]] = [
     (8, building(broken.CountsItsCalls), "gradient checkpointing: The gradient of"),
     (8, building(broken.MeansOverTheBatch), "gradient accumulation: The gradient of"),
     (8, building(broken.SharesWithItsCopies), "deepcopy: A copy, trained alike"),
+    (8, building(broken.SaysOtherFactors), "products fused by the engine: The gradient of"),
     (8, building(broken.BreaksTheGraph), "torch.compile: "),
     (9, building(broken.MixesRows), "differs by"),
     (10, broken.CountsInSecret(), "parameters end otherwise"),

@@ -64,7 +64,7 @@ def test_words_that_look_like_numbers_stay_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"quant": "nf5"}, "quant is 'nf5': there is no quantisation \"nf5\": did you mean \"nf4\"?"),
+        ({"quant": "nf5"}, 'quant is \'nf5\': there is no quantisation "nf5": did you mean "nf4"?'),
         ({"modle": "gpt2"}, 'unknown setting "modle". Did you mean "model"?'),
         ({"data": {"trian": "a.csv", "train": "a.csv"}}, 'unknown setting "data.trian". Did you mean "train"?'),
         ({"data": {}}, "data.train is missing"),

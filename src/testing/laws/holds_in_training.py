@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ...adapters import Adapter
 from ...adapters.attach import adapters
+from ...engine.feature import Declined
+from ...engine.fused_products import FusedProducts
 from ..case import Case, difference, gradients, logits, perturb
 from ..verdict import Broken, Verdict, require
 
@@ -19,9 +21,10 @@ HALF = 0.05
 
 
 def holds_in_training(case: Case) -> None:
-    """It holds under autocast, on a bfloat16 base, and under checkpointing, accumulation, deepcopy and torch.compile.
+    """It holds in half precision, and under checkpointing, accumulation, deepcopy, the engine and torch.compile.
 
-    Gradients under checkpointing and accumulation are those of one plain batch. A copy of the model has an adapter of
+    Half precision is autocast, and a bfloat16 base. Gradients under checkpointing and accumulation are those of one
+    plain batch; so are those of the products that the engine fuses. A copy of the model has an adapter of
     its own. Compiled, the adapted model is one graph, wherever the bare model is.
     """
     case.attach(case.base())  # what is wrong with the plain base is not laid to the first situation
@@ -97,6 +100,20 @@ def _deepcopy(case: Case) -> None:
     require(torch.equal(logits(model, case.batch()), trained), "Detaching from a copy changes the original.")
 
 
+def _fused_products(case: Case) -> None:
+    case = case.precise()
+    model, adapter = case.adapted()
+    # Dropout on the way is drawn in another order, so that only what is computed without it can be compared.
+    model.train(not _draws(model.train(), case.batch()))
+    plain = gradients(model, adapter, case.batch())
+    products = FusedProducts()
+    try:
+        products.start(model, case.batch())
+    except Declined:
+        return
+    _require_same_gradients(gradients(model, adapter, case.batch()), plain)
+
+
 def _compile(case: Case) -> None:
     case = case.precise()
     model = case.base(layers=1)  # tracing takes a second for each layer
@@ -121,6 +138,7 @@ SITUATIONS: Mapping[str, Callable[[Case], None]] = {
     "gradient checkpointing": _gradient_checkpointing,
     "gradient accumulation": _gradient_accumulation,
     "deepcopy": _deepcopy,
+    "products fused by the engine": _fused_products,
     "torch.compile": _compile,
 }
 """What training puts a model through, by a name for messages."""
