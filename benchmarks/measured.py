@@ -116,8 +116,8 @@ def _quantised_training(found: dict[str, Any]) -> str:
     head = (
         "`make benchmark`: a training step of LoRA on a Llama shape whose linear maps are in bitsandbytes' NF4, as a "
         f"multiple of peft\n{machine['peft']}'s in one process; peak memory beyond what lies there between steps; "
-        f"{machine['threads']} thread, {machine['cpu']}, {machine['date']}.\nWhat checkpointing adds to a step is beside "
-        "the step without it."
+        f"{machine['threads']} thread, {machine['cpu']}, {machine['date']}.\nWhat checkpointing adds to a step stands "
+        "beside the step without it."
     )
     lines = []
     for row in found["rows"]:
@@ -132,8 +132,9 @@ def _quantised_training(found: dict[str, Any]) -> str:
 def _loading(found: dict[str, Any]) -> str:
     machine = found["machine"]
     head = (
-        "`make benchmark`: memory of the process itself while a model is loaded from float32 in bfloat16, whose largest "
-        f"tensor there is\n{found['largest_tensor']:.0f} MB; {machine['date']}, transformers {machine['transformers']}."
+        "`make benchmark`: memory of the process itself while a model is loaded from float32 in bfloat16, whose "
+        f"largest tensor there is\n{found['largest_tensor']:.0f} MB; {machine['date']}, transformers "
+        f"{machine['transformers']}."
     )
     lines = [f"| {way} | {row['model']:.0f} MB | {row['peak']:.0f} MB |" for way, row in found["results"].items()]
     return "\n".join([head, "", "| loaded as | model | peak |", "|---|---:|---:|", *lines])
@@ -142,8 +143,8 @@ def _loading(found: dict[str, Any]) -> str:
 def _dequantise(found: dict[str, Any]) -> str:
     machine = found["machine"]
     head = (
-        f"`make benchmark`: time of dequantising on a CPU as a multiple of bitsandbytes {machine['bitsandbytes']}'s, into "
-        f"memory that is there\n(as the engine does) and into fresh memory; {machine['cpu']}, {machine['date']}."
+        f"`make benchmark`: time of dequantising on a CPU as a multiple of bitsandbytes {machine['bitsandbytes']}'s, "
+        f"into memory that is there\n(as the engine does) and into fresh memory; {machine['cpu']}, {machine['date']}."
     )
     lines = []
     for row in found["results"]:

@@ -53,7 +53,7 @@ def _step(shapes: Sequence[tuple[int, ...]], settings: dict[str, bool]) -> Calla
     parameters = [nn.Parameter(torch.randn(shape)) for shape in shapes]
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, **settings)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, **settings)  # type: ignore[arg-type]
 
     def step() -> None:
         nn.utils.clip_grad_norm_(parameters, 1e9)

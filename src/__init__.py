@@ -23,6 +23,7 @@ from .adapters import (
     matches_name,
 )
 from .adapters.from_pretrained import from_pretrained
+from .adapters.merge_report import MergeReport
 from .adapters.quantisation import quantize
 from .adapters.quantisation_config import Quantization
 from .adapters.routing import route
@@ -73,6 +74,7 @@ __all__ = [
     "InputAdapter",
     "InvalidPluginError",
     "MergeError",
+    "MergeReport",
     "Method",
     "MethodInfo",
     "MissingPluginError",

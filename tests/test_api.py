@@ -7,10 +7,10 @@ from inarch import errors
 
 PUBLIC = """
 Adapter AttentionAdapter AttentionShape CheckpointError CheckpointKeyError ConfigError DataError DetachedError
-DuplicateNameError ExpertsAdapter ExpertsShape FormatError InarchError InputAdapter InvalidPluginError MergeError
-Method MethodInfo MissingPluginError ModelAdapter ModelError OutputAdapter PeftFormat Plan PlanError PluginWarning
-PromptAdapter RegistryError Report RouteError Site SiteAdapter Step TargetError TrainingError UnknownNameError
-WeightDelta WeightFormat WrongBaseError __version__ activate adapters attach hookimpl load load_bundle matches_name
+DuplicateNameError Engine ExpertsAdapter ExpertsShape Factors FormatError InarchError InputAdapter InvalidPluginError MergeError
+MergeReport Method MethodInfo MissingPluginError ModelAdapter ModelError OutputAdapter PeftFormat Plan PlanError PluginWarning
+PromptAdapter Quantization RegistryError Report RouteError Site SiteAdapter Step TargetError TrainingError UnknownNameError
+WeightDelta WeightFormat WrongBaseError __version__ activate adapters attach engine from_pretrained hookimpl load load_bundle matches_name
 method methods plan quantize route save_bundle weight_format
 """
 

@@ -221,7 +221,8 @@ def _linear(module: nn.Linear) -> WeightFormat:
     if _library(type(module)) == "bitsandbytes":
         import_module(".bitsandbytes", __package__)  # which registers the types
         return weight_format(module)
-    if _library(type(module._parameters.get("weight"))) == "torchao":
+    kind = type(module._parameters.get("weight"))
+    if kind is not nn.Parameter and _library(kind) == "torchao":  # no name is taken apart in compiled code
         stored: WeightFormat = import_module(".torchao", __package__).FORMAT
         return stored
     return LinearFormat()

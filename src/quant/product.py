@@ -220,7 +220,8 @@ def _gradient_of_x(step: _Step, gradient: Tensor, x: Tensor, low: Tensor | None,
 def _lengths(weight: Tensor) -> Tensor:
     """The norms of the rows, at least in float32."""
     precise = torch.promote_types(weight.dtype, torch.float32)
-    return torch.linalg.vector_norm(weight, dim=1, dtype=precise)
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=1, dtype=precise)
+    return lengths
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -80,7 +80,8 @@ def train(
                 _begin(preparation, folder, overwrite)
             with _status(folder):
                 _fit(trainer, folder)
-                return _finish(trainer, preparation, folder)
+        with _status(folder):
+            return _finish(trainer, preparation, folder)  # measured as anybody measures it again: without the engine
 
 
 def make_trainer(

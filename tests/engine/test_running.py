@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 import inarch
-from families import FAMILIES, assert_same, perturb, snapshot
 from inarch.engine.feature import Declined, Feature
 from inarch.engine.running import TOKENS, lean, part_of
 from inarch.errors import ConfigError, DataError, FormatError, PlanError
+
+from families import FAMILIES, assert_same, perturb, snapshot
 
 
 def adapted(family: str = "llama", method: str = "lora") -> nn.Module:
