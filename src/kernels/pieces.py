@@ -71,12 +71,16 @@ def dequantise_int8_plus_into(weight: Tensor, scales: Tensor, B: Tensor, A: Tens
         values.copy_(weight[rows]).mul_(steps[rows]).addmm_(B[rows], A)
 
 
+QUANTISED = 1 << 18
+"""Values to quantise at a time, which takes several tensors of their size: 1 MiB each in float32."""
+
+
 def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
     """As ``reference.quantise_4bit``."""
     flat = weight.reshape(-1)
     packed = weight.new_empty(((flat.numel() + 1) // 2, 1), dtype=torch.uint8)
     absmax = weight.new_empty((-(-flat.numel() // blocksize),), dtype=torch.float32)
-    each = max(PIECE // blocksize, 1) * blocksize
+    each = max(QUANTISED // blocksize, 1) * blocksize
     for first in range(0, flat.numel(), each):
         last = min(first + each, flat.numel())
         blocks = slice(first // blocksize, -(-last // blocksize))
@@ -87,7 +91,7 @@ def quantise_4bit(weight: Tensor, code: Tensor, blocksize: int) -> tuple[Tensor,
 def quantise_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """As ``reference.quantise_int8``."""
     codes, scales = torch.empty_like(weight, dtype=torch.int8), weight.new_empty(weight.shape[:1], dtype=torch.float32)
-    each = max(PIECE // max(weight.shape[1], 1), 1)
+    each = max(QUANTISED // max(weight.shape[1], 1), 1)
     for first in range(0, weight.shape[0], each):
         rows = slice(first, first + each)
         codes[rows], scales[rows] = reference.quantise_int8(weight[rows])

@@ -195,7 +195,7 @@ class _Product(Function):
             return None, of_x, of_bias, *(None for _ in matrices)
         B, A = matrices
         dropped = step.dropped(_rows(x))
-        of_b = (gradient.t() @ (dropped @ A.to(x.dtype).t())).to(B.dtype).mul_(step.scale)
+        of_b = ((dropped @ A.to(x.dtype).t()).t() @ gradient).t().to(B.dtype).mul_(step.scale)
         of_a = (low.t() @ dropped).to(A.dtype).mul_(step.scale)
         return None, of_x, of_bias, of_b, of_a
 

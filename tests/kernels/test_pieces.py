@@ -18,6 +18,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that a weight has several of, and such as are in use."""
     monkeypatch.setattr(pieces, "PIECE", request.param)
+    monkeypatch.setattr(pieces, "QUANTISED", request.param)
 
 
 @pytest.fixture(params=[True, False], ids=["bitsandbytes", "torch"])
