@@ -34,8 +34,8 @@ def table(document: dict[str, Any] | None) -> str:
 
 def verdict(line: Line, document: dict[str, Any] | None) -> tuple[str, str]:
     """What was measured of a line, and whether it is kept."""
-    if line.dropped:
-        return line.dropped, "dropped"
+    if line.on_a_cpu:
+        return line.on_a_cpu, "kept" if line.kept else "dropped"
     found = (document or {"cells": {}})["cells"].get(f"{line.kind}/{line.name}")
     if found is None:
         return "not run", "kept until measured"

@@ -1,7 +1,7 @@
 """Who trains: peft with bitsandbytes, the same with Liger's kernels, Unsloth, and Inarch in several ways."""
 
 from .contender import Contender, Task, Unavailable
-from .inarch import AtMemory, AttentionKept, FullCheckpointing, Inarch, MemoryToSpare, Plain
+from .inarch import AtMemory, AttentionKept, FullCheckpointing, Inarch, InBfloat16, MemoryToSpare, Plain
 from .peft import Peft, PeftWithLiger
 from .unsloth import Unsloth
 
@@ -16,6 +16,7 @@ CONTENDERS: dict[str, type[Contender]] = {
         MemoryToSpare,
         AttentionKept,
         Plain,
+        InBfloat16,
     )
 }
 """By name, in the order in which they run: those that others are compared with first."""

@@ -1,7 +1,7 @@
 """Inarch: LoRA on its own four-bit maps, with the engine in several ways."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -49,10 +49,11 @@ class Inarch(Contender):
     """``inarch.attach`` and ``inarch.engine`` in a plain loop."""
 
     name = "Inarch"
+    base: ClassVar[str] = "nf4"
 
     def adapted(self, task: Task) -> nn.Module:
         """The model with LoRA attached."""
-        model = build(task.shape, "nf4", as_inarch, task.device)
+        model = build(task.shape, self.base, as_inarch, task.device)
         inarch.attach(model, "lora", rank=task.rank, alpha=task.rank)
         self.engine: inarch.Engine | None = None
         return model.train()  # type: ignore[no-any-return]
@@ -120,6 +121,13 @@ class MemoryToSpare(Inarch):
     def features(self) -> Sequence[Feature]:
         """All, with a plan for the device."""
         return [*without_plan(), CheckpointPlan("90%")]
+
+
+class InBfloat16(MemoryToSpare):
+    """On a base in bfloat16, as the figures of other projects for LoRA are."""
+
+    name = "Inarch, bf16 base"
+    base = "bf16"
 
 
 class Plain(Inarch):
