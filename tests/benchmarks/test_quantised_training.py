@@ -22,11 +22,10 @@ def test_both_start_at_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_checkpointing_adds_is_compared() -> None:
-    rows = [
-        {"setting": name, "milliseconds": {"peft": [0, peft, 0], "inarch": [0, inarch, 0]}}
-        for name, peft, inarch in (("a", 10, 8), ("a, checkpointed", 14, 10))
-    ]
-    assert benchmark._recomputation(rows) == {"a": 0.5}
+    pair = Setting("float32", 8, checkpointing=False), Setting("float32", 8, checkpointing=True)
+    rounds = {("peft", pair[0]): [10.0, 20.0, 1.0], ("peft", pair[1]): [14.0, 24.0, 90.0]}
+    rounds |= {("inarch", pair[0]): [8.0, 18.0, 8.0], ("inarch", pair[1]): [10.0, 20.0, 10.0]}
+    assert benchmark._added(pair, rounds) == 0.5
 
 
 def test_the_committed_results_are_of_the_settings() -> None:
