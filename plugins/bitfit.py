@@ -1,7 +1,8 @@
 """BitFit: bias-term fine-tuning (Ben Zaken, Ravfogel, Goldberg 2021, arXiv:2106.10199)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,8 @@ class BitFit(Method):
     """
 
     name = "bitfit"
+    # the paper tunes over 1e-4 to 1e-3
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3)}
     accepts = ("bias",)
     trains_read = ("bias",)
 

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,10 @@ class Compacter(Method):
             owner = owner or adapter
             built[site.name] = adapter
         return built
+
+    def sized(self, size: int) -> Self:
+        """With another bottleneck, the same one everywhere: ``size`` times ``n``, of which it must be a multiple."""
+        return replace(self, bottleneck=size * self.n)
 
     def _placed(self, sites: Sequence[Site]) -> Sequence[Site]:
         """Of the sites that the default targets found, the ends of sublayers."""

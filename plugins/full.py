@@ -1,7 +1,8 @@
 """Full fine-tuning: the upper baseline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import inarch
 from inarch import Method
@@ -19,6 +20,8 @@ class Full(Method):
     """
 
     name = "full"
+    # BERT (arXiv:1810.04805, section A.3) is tuned over 2e-5 to 5e-5, RoBERTa (arXiv:1907.11692) over 1e-5 to 3e-5
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-5, 3e-5, 1e-4, 3e-4)}
 
     targets: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ("*",)

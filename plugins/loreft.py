@@ -1,8 +1,8 @@
 """LoReFT: low-rank linear subspace representation finetuning (Wu et al. 2024, arXiv:2404.03592)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,10 @@ class LoReFT(Method):
         self.require(self.rank >= 1, "rank", "it must be at least 1")
         self.require(self.first >= 0, "first", "it must be at least 0")
         self.require(self.last >= 0, "last", "it must be at least 0")
+
+    def sized(self, size: int) -> Self:
+        """With another rank."""
+        return replace(self, rank=size)
 
     def build(self, site: Site) -> Intervention:
         """The intervention after one block."""

@@ -89,6 +89,8 @@ class PrefixTuning(Method):
 
     name = "prefix"
     accepts = ("attention",)
+    # Li & Liang take 5e-5 with the network; the scripts of P-tuning v2 (arXiv:2110.07602) 5e-3 to 1e-2 without
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-3, 3e-3, 1e-2, 3e-2)}
     starts_from_base: ClassVar[bool] = False  # every query attends to the prefix, whatever its keys and values are
 
     targets: tuple[str, ...] = ("@attention",)
@@ -98,6 +100,14 @@ class PrefixTuning(Method):
     def __post_init__(self) -> None:
         self.require(self.length >= 1, "length", "it must be at least 1")
         self.require(self.hidden >= 0, "hidden", "it must be at least 0")
+
+    def sized(self, size: int) -> Self:
+        """With another length."""
+        return replace(self, length=size)
+
+    def effective(self) -> Self:
+        """Without the network: the keys and values themselves."""
+        return replace(self, hidden=0)
 
     def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
         """The prefixes of all layers; the first owns what they share."""

@@ -1,7 +1,8 @@
 """Prompt tuning: trained vectors before the embedded tokens (Lester, Al-Rfou, Constant 2021, arXiv:2104.08691)."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ class PromptTuning(Method):
 
     name = "prompt"
     accepts = ("model",)
+    # the paper takes 0.3, with Adafactor (section 3)
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-2, 3e-2, 1e-1, 3e-1)}
     starts_from_base: ClassVar[bool] = False  # every token attends to the prompt, whatever its vectors are
 
     targets: tuple[str, ...] = ("@model",)
@@ -49,6 +52,10 @@ class PromptTuning(Method):
     def __post_init__(self) -> None:
         self.require(self.length >= 1, "length", "it must be at least 1")
         self.require(self.common >= 1, "common", "it must be at least 1")
+
+    def sized(self, size: int) -> Self:
+        """With another length."""
+        return replace(self, length=size)
 
     def build(self, site: Site) -> SoftPrompt:
         """The prompt of a model.

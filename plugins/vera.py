@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,8 @@ class VeRA(Method):
 
     name = "vera"
     peft = VeRAInPeft()
+    # around the 4e-3 and 1e-2 of the paper's table for RoBERTa-base
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-3, 3e-3, 1e-2, 3e-2)}
 
     rank: int = 256
     seed: int = 0
@@ -164,6 +166,10 @@ class VeRA(Method):
         self.require(self.rank >= 1, "rank", "it must be at least 1")
         self.require(self.d_initial != 0, "d_initial", "it must not be 0, or nothing would be trained")
         self.require(0 <= self.dropout < 1, "dropout", "it must be at least 0 and below 1")
+
+    def sized(self, size: int) -> Self:
+        """With another rank."""
+        return replace(self, rank=size)
 
     def build_all(self, sites: Sequence[Site]) -> dict[str, SiteAdapter]:
         """The vectors of every site, with one pair of projections as large as the largest site needs."""

@@ -128,6 +128,19 @@ class AdaLoRA(Method):
             return min(site.in_features, site.out_features)
         return min(ConvolutionTriplets.inputs(site), site.out_features) if site.is_plain_convolution else 0
 
+    def sized(self, size: int) -> Self:
+        """With another target rank; the initial rank keeps its ratio to it, rounded up, and the scale stays.
+
+        Ranks that were chosen are those of another size, and are forgotten.
+        """
+        initial = -(-size * self.initial_rank // self.target_rank)
+        alpha = self.alpha * initial / self.initial_rank
+        return replace(self, target_rank=size, initial_rank=initial, alpha=alpha, rank_pattern=None)
+
+    def effective(self) -> Self:
+        """With the target rank from the start; the ranks of modules are as many in all, wherever they end up."""
+        return replace(self, initial_rank=self.target_rank) if self.rank_pattern is None else self
+
     def for_steps(self, steps: int) -> Self:
         """This method for a run of ``steps`` optimizer steps."""
         return replace(self, steps=steps) if self.steps is None and self.rank_pattern is None else self

@@ -1,9 +1,9 @@
 """Bottleneck adapters: small networks at the outputs of sublayers (Houlsby et al. 2019, arXiv:1902.00751)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import inarch
 from inarch import Method, Site, SiteAdapter
@@ -37,6 +37,8 @@ class BottleneckAdapters(Method):
     name = "bottleneck"
     accepts = ("linear", "convolution", "experts")
     otherwise = ("@sublayer.input", "@sublayer.output", "@linear", "@convolution")
+    # Houlsby et al. tune over 3e-5, 3e-4 and 3e-3 (section 3.2); Pfeiffer et al. take 1e-4
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3)}
 
     targets: tuple[str, ...] = ("@attention.output", "@mlp.up", "@mlp.down")
     placement: Literal["houlsby", "pfeiffer", "parallel"] = "houlsby"
@@ -59,6 +61,10 @@ class BottleneckAdapters(Method):
         if self.placement == "parallel":
             return self._beside(sites)
         return {site.name: self.build(site) for site in self._placed(sites)}
+
+    def sized(self, size: int) -> Self:
+        """With another bottleneck, the same one everywhere."""
+        return replace(self, bottleneck=size)
 
     def _shape(self, features: int) -> Shape:
         size = self.bottleneck or max(1, features // self.reduction_factor)

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
 from inarch import Method, Site, SiteAdapter, matches_name
 
@@ -52,6 +52,8 @@ class LoRA(Method):
     accepts = ("linear", "experts", "convolution")
     otherwise = ("@convolution",)
     peft = LoRAInPeft()
+    # around the 2e-4 to 5e-4 of the paper's tables 9 and 11, to where smaller models and ranks go
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3)}
 
     rank: int = 8
     alpha: float = 16.0
@@ -104,6 +106,18 @@ class LoRA(Method):
     def learning_rate_factor(self, tensor: str) -> float:
         """``learning_rate_ratio`` for B."""
         return self.learning_rate_ratio if tensor.rsplit(".", 1)[-1] == "lora_B" else 1.0
+
+    def sized(self, size: int) -> Self:
+        """With another rank and the same scale; the ranks of ``rank_pattern`` keep their ratio to it."""
+        growth = size / self.rank
+        gain = math.sqrt(growth) if self.rank_stabilised else growth
+        return replace(
+            self,
+            rank=size,
+            alpha=self.alpha * gain,
+            rank_pattern={glob: max(1, round(rank * growth)) for glob, rank in self.rank_pattern.items()},
+            alpha_pattern={glob: alpha * gain for glob, alpha in self.alpha_pattern.items()},
+        )
 
     def rank_at(self, site: str) -> int:
         """The rank at one site."""

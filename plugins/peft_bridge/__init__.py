@@ -4,6 +4,7 @@ peft injects its own layers into the model; the bridge brings that under Inarch'
 from its registry when one of these methods is first asked for, since importing peft takes seconds.
 
     settings.py     the fields of peft's configurations as settings
+    sizes.py        the fields that are sizes, and the learning rates to be tuned over
     methods.py      a method for each configuration
     skeleton.py     copies of a model that an injection is tried on
     changes.py      what an injection changed, undone and redone

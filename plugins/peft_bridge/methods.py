@@ -26,6 +26,7 @@ from .files import PeftFiles
 from .library import PromptLearningConfig, configs, quiet, said, tasks, tuners
 from .record import supported
 from .settings import UNFIT, Setting, settings_of
+from .sizes import effective, resized, search_of, size_setting
 from .trial import PART, require_right_on_quantised
 
 MODEL = "@model"
@@ -64,12 +65,14 @@ class PeftMethod(Method):
     Attributes:
         config_class: peft's configuration.
         own_settings: The settings that peft knows, by name.
+        size: The setting that is its one measure of size, if it has one.
         targets: The modules to adapt; besides, always the model itself.
     """
 
     accepts = ("model", "linear", "convolution", "embedding", "norm", "attention", "block")
     config_class: ClassVar[Any]
     own_settings: ClassVar[Mapping[str, Setting]]
+    size: ClassVar[str | None]
 
     targets: tuple[str, ...] = (MODEL, "@linear")
 
@@ -131,6 +134,14 @@ class PeftMethod(Method):
         """With the length of the run, for a schedule that needs it."""
         unknown = "total_step" in self.own_settings and vars(self)["total_step"] is None
         return replace(self, total_step=steps) if unknown else self  # type: ignore[call-arg]
+
+    def sized(self, size: int) -> Self | None:
+        """With another value of its measure of size, and what is relative to it."""
+        return replace(self, **resized(vars(self), self.size, size)) if self.size else None
+
+    def effective(self) -> Self:
+        """With the rank that a schedule leaves; an encoder of prompts stays, as it stays in peft."""
+        return replace(self, **effective(vars(self)))
 
     @classmethod
     def supports(cls) -> Mapping[str, Any]:
@@ -198,6 +209,8 @@ def method_of(peft_type: str) -> type[PeftMethod]:
         "name": name,
         "config_class": config_class,
         "own_settings": settings,
+        "size": size_setting(peft_type, settings),
+        "search": search_of(settings),
         "peft": PeftFiles(peft_type, name, settings),
     }
     base = ScheduledPeftMethod if hasattr(tuner, "update_and_allocate") else PeftMethod

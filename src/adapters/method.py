@@ -36,6 +36,8 @@ class Method:
             without calling the module, so that no adapter would run there.
         peft: How its checkpoints look in peft's format, for a method that peft knows.
         starts_from_base: Whether a model gives what it gave before when the method has just been attached.
+        search: What a comparison tunes, and over which values: always the ``learning_rate``, in ascending steps of half
+            a decade, and besides it any settings of the method. Registration refuses others.
         targets: Where it goes: roles (``@attention.query``), module names, or globs over them (``*.q_proj``). Of
             targets that are given each must match something; of the default ones, those that a model lacks are left
             out.
@@ -47,6 +49,9 @@ class Method:
     trains_read: ClassVar[tuple[str, ...]] = ()
     peft: ClassVar[PeftFormat | None] = None
     starts_from_base: ClassVar[bool] = True
+    search: ClassVar[Mapping[str, tuple[Any, ...]]] = types.MappingProxyType(
+        {"learning_rate": (3e-4, 1e-3, 3e-3, 1e-2)}
+    )
 
     targets: tuple[str, ...] = ("@linear",)
 
@@ -89,6 +94,25 @@ class Method:
     def finish(self, adapters: Mapping[str, SiteAdapter]) -> Self | None:
         """Called when training is over: lets go what was only for training; the method with new settings, or None."""
         return None
+
+    def sized(self, size: int) -> Self | None:
+        """This method with its one measure of size, such as its rank, set to ``size``; to meet a budget of parameters.
+
+        1 is the smallest size, and a larger one trains no fewer parameters. All other settings mean what they did: what
+        is relative to the size, such as LoRA's alpha, changes with it.
+
+        Returns:
+            The method; ``None`` for one that has no such measure.
+        """
+        return None
+
+    def effective(self) -> Self:
+        """This method with the sizes that training leaves, to count what is left; not what it was for training alone.
+
+        For a method that trains more than it keeps: a rank that shrinks, or a network that is let go by ``finish``. A
+        budget is met by what is effective.
+        """
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON types; ``from_dict`` turns them back into an equal method."""

@@ -46,6 +46,18 @@ class HookSpecs:
         """Bring training tasks: ``register(TextClassification)``."""
 
     @hookspec
+    def register_benchmark_tasks(self, register: "Callable[[type], None]") -> None:
+        """Bring tasks that methods are compared on: ``register(Digits)``, of ``inarch_benchmarks.comparison``."""
+
+    @hookspec
+    def register_benchmark_models(self, register: "Callable[[type], None]") -> None:
+        """Bring base models that a script of the plugin's makes: ``register(GlyphModel)``."""
+
+    @hookspec
+    def register_executors(self, register: "Callable[[type], None]") -> None:
+        """Bring places where the runs of a comparison are computed: ``register(ProcessPool)``."""
+
+    @hookspec
     def register_anatomy(self, register: "Callable[[str, Mapping[str, Sequence[str]]], None]") -> None:
         """Bring the roles of maps whose names say nothing: ``register("my_model", {"*.my_q": ("attention.query",)})``.
 

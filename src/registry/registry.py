@@ -303,6 +303,22 @@ def _require_method(method: type[Method]) -> None:
     ]
     if without_default:
         raise InvalidPluginError(f"{method.__name__}.{without_default[0]} has no default: every setting needs one.")
+    _require_search(method)
+
+
+def _require_search(method: type[Method]) -> None:
+    settings = {each.name for each in dataclasses.fields(method)}
+    for name, values in method.search.items():
+        if name not in settings and name != "learning_rate":
+            raise InvalidPluginError(f'{method.__name__}.search names "{name}": {suggestion(name, settings)}')
+        if not (isinstance(values, tuple) and values):
+            raise InvalidPluginError(f'{method.__name__}.search["{name}"] is {values!r}: it must be a tuple of values.')
+    rates = method.search.get("learning_rate", ())
+    if not rates or min(rates) <= 0 or list(rates) != sorted(set(rates)):
+        raise InvalidPluginError(
+            f'{method.__name__}.search has the learning rates {rates!r}: it must name some under "learning_rate", '
+            "above 0 and ascending."
+        )
 
 
 def _method_info(method: type[Method], plugin: Plugin) -> MethodInfo:

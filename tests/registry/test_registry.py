@@ -127,6 +127,17 @@ def test_a_stranger_is_found_and_named(install: Install) -> None:
             METHOD.format(name="mine").replace('name = "mine"', 'name = "mine"\n        size: int'),
             "Mine.size has no default",
         ),
+        *(
+            (METHOD.format(name="mine").replace('name = "mine"', f'name = "mine"\n        search = {search}'), reason)
+            for search, reason in {
+                "{}": "has the learning rates ()",
+                "{'learning_rate': (1e-2, 1e-3)}": "above 0 and ascending",
+                "{'learning_rate': (0.0, 1e-3)}": "above 0 and ascending",
+                "{'learning_rate': 1e-3}": "it must be a tuple of values",
+                "{'learning_rate': (1e-3,), 'scale': (1, 2)}": 'Mine.search names "scale"',
+                "{'learning_rate': (1e-3,), 'targets': ()}": "it must be a tuple of values",
+            }.items()
+        ),
         ("import inarch\n@inarch.hookimpl\ndef register_formats(register): register(int, 3)", "must be a WeightFormat"),
     ],
 )

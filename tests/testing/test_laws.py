@@ -1,5 +1,8 @@
 """Every law is held by good methods and broken by one that breaks it."""
 
+from dataclasses import dataclass, replace
+from typing import Self
+
 import pytest
 
 import inarch
@@ -8,12 +11,45 @@ from inarch.testing import LAWS, check, laws_of
 import broken_methods as broken
 from broken_methods import Good, building
 
+# Further ways to break the first law, by what a method says of its sizes.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinksWithItsSize(Good):
+    """h = W x + scale B A x. Unpublished."""
+
+    def sized(self, size: int) -> Self:
+        return replace(self, rank=max(1, 4 - size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HasOddSizesOnly(Good):
+    """h = W x + scale B A x. Unpublished."""
+
+    def sized(self, size: int) -> Self | None:
+        return replace(self, rank=size) if size % 2 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepsMoreThanItTrains(Good):
+    """h = W x + scale B A x. Unpublished."""
+
+    def sized(self, size: int) -> Self:
+        return replace(self, rank=size)
+
+    def effective(self) -> Self:
+        return replace(self, rank=self.rank + 1)
+
+
 BROKEN: list[tuple[int, inarch.Method, str]] = [
     (1, broken.WithoutFormula(), "gives no formula"),
     (1, broken.WithoutPaper(), "names no paper"),
     (1, broken.LosesASetting(), "scale does not survive JSON: 2.0 for 1.0"),
     (1, broken.KeepsAMemory(), "other tensors"),
     (1, broken.BuildsAnotherOnMeta(), "announces 2"),
+    (1, ShrinksWithItsSize(), "In size 2 it trains 192 parameters, and in a smaller one 288"),
+    (1, HasOddSizesOnly(), "sized(2) is None"),
+    (1, KeepsMoreThanItTrains(), "it trains 96 parameters, of which 192 are said to be effective"),
     (2, building(broken.NotAtZero), "changes the answers"),
     (3, building(broken.Forgetful), "does not depend on model.layers.0.self_attn.v_proj.unused"),
     (3, building(broken.WritesToTheBase), "Training changed the base: model.layers.0.self_attn.v_proj.weight"),

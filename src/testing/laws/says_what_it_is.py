@@ -29,13 +29,15 @@ def says_what_it_is(case: Case) -> None:
     "unpublished". A method that builds no adapters of its own, such as full fine-tuning, has no formula to give.
 
     Every setting is changed in turn, and the method read back from its JSON must be equal. Attached, it must have the
-    same tensors at the same sites; and the number of parameters that its plan announces must be those it trains.
+    same tensors at the same sites; and the number of parameters that its plan announces must be those it trains. In a
+    larger size, where it has sizes, it trains no fewer; and what is effective of it is no more than it trains.
     """
     _require_documentation(type(case.method))
     for setting, method in _changed(case.method):
         _require_round_trip(method, setting)
     _require_same_adapters(case)
     _require_true_report(case)
+    _require_true_sizes(case)
 
 
 def _require_documentation(method: type[Method]) -> None:
@@ -55,10 +57,8 @@ def _require_round_trip(method: Method, setting: str) -> None:
         again = type(method).from_dict(json.loads(json.dumps(method.to_dict())))
     except (TypeError, ValueError, InarchError) as error:
         raise Broken(f"{setting} does not survive JSON: {error}") from error
-    require(
-        again == method,
-        f"{setting} does not survive JSON: {getattr(again, setting)!r} for {getattr(method, setting)!r}.",
-    )
+    mine, theirs = (getattr(each, setting, each) for each in (method, again))
+    require(again == method, f"{setting} does not survive JSON: {theirs!r} for {mine!r}.")
 
 
 def _require_same_adapters(case: Case) -> None:
@@ -75,6 +75,33 @@ def _require_true_report(case: Case) -> None:
     announced = plan(case.base(), case.method).report().trainable
     trained = case.attach(case.base()).num_trainable
     require(announced == trained, f"Its plan announces {announced} trainable parameters, and it trains {trained}.")
+
+
+def _require_true_sizes(case: Case) -> None:
+    """Hold the first sizes against one another; one that does not fit the model says nothing."""
+    sized = {size: case.method.sized(size) for size in (1, 2, 3)}
+    before = 0
+    for size, method in sized.items():
+        if method is None:
+            require(not any(sized.values()), f"It has some sizes and not others: sized({size}) is None.")
+            return
+        _require_round_trip(method, f"sized({size})")
+        trained = _announced(case, method)
+        if trained is None:
+            continue
+        require(trained >= before, f"In size {size} it trains {trained} parameters, and in a smaller one {before}.")
+        effective = _announced(case, method.effective())
+        fits = effective is not None and effective <= trained
+        require(fits, f"In size {size} it trains {trained} parameters, of which {effective} are said to be effective.")
+        before = trained
+
+
+def _announced(case: Case, method: Method) -> int | None:
+    """What the method would train; ``None`` where it does not fit the model."""
+    try:
+        return plan(case.base(), method).report().trainable
+    except InarchError:
+        return None
 
 
 def _changed(method: Method) -> Iterator[tuple[str, Method]]:
