@@ -1,0 +1,1 @@
+"""What runs say together: intervals, differences, fronts, and what may not be claimed."""
