@@ -1,0 +1,237 @@
+"""One run, from its specification to its record."""
+
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import inarch
+from inarch import Adapter
+from inarch_benchmarks.comparison import surroundings
+from inarch_benchmarks.comparison.catalogue import made_model, task
+from inarch_benchmarks.comparison.memory import StepMemory
+from inarch_benchmarks.comparison.model import Base
+from inarch_benchmarks.comparison.record import Curve, Forgetting, Parameters, RunRecord, Seconds
+from inarch_benchmarks.comparison.scorer import examine, measure
+from inarch_benchmarks.comparison.specification import RunSpecification
+from inarch_benchmarks.comparison.task import BenchmarkTask, Lessons
+from inarch_benchmarks.comparison.training import POINTS, DivergedError, Point, train
+
+VALIDATIONS = 4
+"""How often the validation score is written down during the training of a test run; it divides ``POINTS``."""
+
+CONTENDED = 0.9
+"""A run with less processor time than this share of its wall time on a CPU had to wait for something else."""
+
+
+def perform(specification: RunSpecification, base: Base) -> RunRecord:
+    """Train and score as specified. An error of the run is part of its record, never raised.
+
+    Args:
+        specification: What to run.
+        base: The model of its name, which lies ready.
+    """
+    run = _Run(specification, base)
+    found: dict[str, Any] = {}
+    try:
+        with _random_state():
+            found = run.results()
+        status, reason = "finished", ""
+    except DivergedError as error:
+        status, reason = "diverged", str(error)
+    except Exception as error:  # whatever a stranger's method raises is a result of the comparison
+        status, reason = "failed", _reason(error)
+    return RunRecord(
+        id=specification.id,
+        specification=specification,
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        curve=run.curve(),
+        software=surroundings.software(),
+        hardware=surroundings.hardware(),
+        revision=surroundings.revision(),
+        date=surroundings.now(),
+        **found,
+    )
+
+
+def adapted(task: BenchmarkTask, base: Base, specification: RunSpecification) -> tuple[nn.Module, Adapter | None]:
+    """The model with a new head and the method of a specification, neither of them trained; no method for no steps."""
+    model = task.load(base, specification.seed, pretrained=specification.pretrained)
+    if torch.cuda.is_available():
+        model.cuda()
+    if specification.recipe.steps == 0:
+        return model, None
+    method = inarch.method(specification.method, **specification.settings)
+    torch.manual_seed(specification.seed)
+    adapter = inarch.attach(model, method.for_steps(specification.recipe.steps or 1), train=task.fresh(model))
+    return model, adapter
+
+
+class _Run:
+    """A run while it goes on; its curve is there also when it fails."""
+
+    def __init__(self, specification: RunSpecification, base: Base) -> None:
+        self._specification = specification
+        self._base = base
+        self._points: list[Point] = []
+        self._validations: list[tuple[int, float]] = []
+        self._watch = _Watch()
+
+    def results(self) -> dict[str, Any]:
+        """Everything that the record holds of a finished run."""
+        wanted, base, watch = self._specification, self._base, self._watch
+        with watch.lap("loading"):
+            on = task(wanted.task)
+            lessons = on.lessons(base, wanted.seed)
+            model, adapter = adapted(on, base, wanted)
+        with nullcontext() if adapter is None else adapter.disabled():
+            before = self._general_loss(model)
+        found = self._trained(on, lessons, model, adapter) if adapter else {"parameters": untrained(model)}
+        with watch.lap("scoring"):
+            validation = measure(on, model, lessons.validation)
+            test = examine(on, base, model) if wanted.purpose == "test" else None
+        after = self._general_loss(model)
+        forgetting = None if before is None or after is None else Forgetting(before=before, after=after)
+        return found | {
+            "validation": validation,
+            "test": test,
+            "forgetting": forgetting,
+            "seconds": self._seconds(),
+            "contended": watch.contended("training") and not torch.cuda.is_available(),
+        }
+
+    def curve(self) -> Curve:
+        """The points so far."""
+        return Curve(
+            steps=[point.step for point in self._points],
+            loss=[round(point.loss, 6) for point in self._points],
+            validation_steps=[step for step, _ in self._validations],
+            validation=[round(score, 6) for _, score in self._validations],
+        )
+
+    def _train(
+        self, on: BenchmarkTask, lessons: Lessons, model: nn.Module, adapter: Adapter, memory: StepMemory
+    ) -> None:
+        wanted = self._specification
+        steps = wanted.recipe.steps or 0
+
+        def on_point(point: Point) -> None:
+            self._points.append(point)
+            done = len(self._points)
+            if wanted.purpose == "test" and done % (POINTS // VALIDATIONS) == 0 and point.step < steps:
+                with self._watch.lap("curve"):
+                    score = measure(on, model, lessons.validation)
+                self._validations.append((point.step, score.metrics[on.metric]))
+
+        train(model, adapter, lessons.training, wanted.recipe, wanted.learning_rate, wanted.seed, memory, on_point)
+
+    def _trained(self, on: BenchmarkTask, lessons: Lessons, model: nn.Module, adapter: Adapter) -> dict[str, Any]:
+        """Train, and say what it took."""
+        parameters = count_parameters(on, model, adapter)
+        memory = StepMemory()
+        with self._watch.lap("training"):
+            self._train(on, lessons, model, adapter, memory)
+            adapter.finish()
+        with self._watch.lap("saving"):
+            size = stored_bytes(adapter)
+        effective = min(parameters.effective, adapter.num_trainable)
+        return {
+            "parameters": parameters.model_copy(update={"effective": effective}),
+            "stored_bytes": size,
+            "memory": memory.result(),
+        }
+
+    def _general_loss(self, model: nn.Module) -> float | None:
+        """The base's own loss on what it was pretrained on; in test runs on a pretrained base that has such data."""
+        wanted = self._specification
+        made = made_model(wanted.model)
+        if made is None or wanted.purpose == "tuning" or not wanted.pretrained:
+            return None
+        backbone: nn.Module = model.base_model  # type: ignore[assignment]
+        with self._watch.lap("forgetting"), torch.no_grad():
+            return made.general_loss(self._base, backbone)
+
+    def _seconds(self) -> Seconds:
+        laps = self._watch.laps
+        curve = laps.get("curve", 0.0)
+        steady = [point.seconds for point in self._points[POINTS // 10 :]] or [0.0]
+        total = self._watch.total()
+        return Seconds(
+            training=round(laps.get("training", 0.0) - curve, 4),
+            step=sorted(steady)[len(steady) // 2],
+            total=round(total, 4),
+            harness=round(total - sum(laps.values()) + curve, 4),
+        )
+
+
+def count_parameters(task: BenchmarkTask, model: nn.Module, adapter: Adapter) -> Parameters:
+    """The numbers of parameters of a model with an adapter that is not trained yet."""
+    report = adapter.report()
+    names = set(task.fresh(model)) & set(adapter.trained)
+    fresh = sum(parameter.numel() for name, parameter in model.named_parameters() if name in names)
+    with adapter.disabled():
+        kept = inarch.plan(model, adapter.method.effective(), train=task.fresh(model)).report()
+    return Parameters(
+        base=report.base,
+        trainable=adapter.num_trainable,
+        head=report.trainable_head + fresh,
+        effective=kept.trainable,
+    )
+
+
+def untrained(model: nn.Module) -> Parameters:
+    """The numbers of parameters of a model that nothing is trained of."""
+    base = sum(parameter.numel() for parameter in model.parameters())
+    return Parameters(base=base, trainable=0, head=0, effective=0)
+
+
+def stored_bytes(adapter: Adapter) -> int:
+    """Size of the saved adapter."""
+    with tempfile.TemporaryDirectory() as folder:
+        adapter.save(folder)
+        return sum(file.stat().st_size for file in Path(folder).iterdir())
+
+
+class _Watch:
+    """Wall time by what it was spent on, and the processor time beside it."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.laps: dict[str, float] = {}
+        self._processor: dict[str, float] = {}
+
+    @contextmanager
+    def lap(self, name: str) -> Iterator[None]:
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.laps[name] = self.laps.get(name, 0.0) + time.perf_counter() - wall
+            self._processor[name] = self._processor.get(name, 0.0) + time.process_time() - processor
+
+    def total(self) -> float:
+        return time.perf_counter() - self._started
+
+    def contended(self, name: str) -> bool:
+        return self._processor.get(name, 0.0) < CONTENDED * self.laps.get(name, 0.0)
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    """Leaves the global random state as it was."""
+    with torch.random.fork_rng():
+        yield
+
+
+def _reason(error: Exception) -> str:
+    """The error and where it was raised, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"

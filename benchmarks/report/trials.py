@@ -1,0 +1,122 @@
+"""Tuning curves: the score of every trial against its learning rate, a band for each contender."""
+
+from collections.abc import Sequence
+
+from inarch_benchmarks.analysis.entry import Trial
+from inarch_benchmarks.analysis.findings import Row
+from inarch_benchmarks.report.chart import Canvas, Chart, Key, Panel
+from inarch_benchmarks.report.place import Place
+from inarch_benchmarks.report.theme import BLUE, GRID, INK, MUTED, ORANGE, PAPER
+from inarch_benchmarks.report.words import number, plain, settings
+
+RATE = "learning_rate"
+BAND = 34
+"""Pixels for each contender."""
+
+
+def trials(places: Sequence[Place]) -> Chart | None:
+    """The chart of the trials; None where nothing was tuned."""
+    panels = tuple(_panel(place) for place in places if _tuned(place))
+    if not panels:
+        return None
+    return Chart(
+        "tuning-curves",
+        "Tuning",
+        "Tuning curves",
+        "Each band is one contender: its trials on validation data, joined along the best of each learning rate. Its "
+        "best score is written at the right and lies at the top of the band; how far the others fall below it has one "
+        "scale for all contenders of a task. A choice on the edge of what was tried might have been better beyond it.",
+        panels,
+        (
+            Key(BLUE, "trial", filled=False),
+            Key(BLUE, "chosen"),
+            Key(ORANGE, "chosen, on the edge", "D"),
+            Key(ORANGE, "failed", "x"),
+        ),
+    )
+
+
+def _tuned(place: Place) -> list[Row]:
+    return [row for row in place.rows if any(RATE in trial.settings for trial in row.entry.trials)]
+
+
+def _panel(place: Place) -> Panel:
+    rows = _tuned(place)
+    edges = sum(row.entry.edge for row in rows)
+    alt = (
+        f"{place.label}: {sum(len(row.entry.trials) for row in rows)} trials of {len(rows)} contenders over the "
+        f"learning rate; the choice of {edges} lies on an edge."
+    )
+    left = 24 + int(6.4 * max(len(row.entry.contender) for row in rows))
+    return Panel(
+        place.label, alt, lambda canvas: _draw(canvas, rows), height=70 + BAND * len(rows), left=min(left, 200)
+    )
+
+
+def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes = canvas.axes
+    deepest = max(map(_depth, rows)) or 1.0
+    axes.set_xscale("log")
+    axes.autoscale(False)
+    for position, row in enumerate(rows):
+        floor = len(rows) - 1 - position
+        axes.axhline(floor, color=GRID, linewidth=0.8, zorder=1)
+        _band(canvas, row, floor, deepest)
+    rates = sorted({trial.settings[RATE] for row in rows for trial in row.entry.trials if RATE in trial.settings})
+    axes.set_xlim(rates[0] / 1.8, rates[-1] * 3.2)
+    axes.set_ylim(-0.25, len(rows))
+    axes.set_yticks([len(rows) - 0.6 - position for position in range(len(rows))], [_short(row) for row in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(rates[:: 1 + len(rates) // 9])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axes.set_xlabel("learning rate (log scale)")
+
+
+def _depth(row: Row) -> float:
+    """From the best of its trials to the worst."""
+    scores = [trial.score for trial in row.entry.trials if trial.score is not None]
+    return max(scores) - min(scores) if scores else 0.0
+
+
+def _band(canvas: Canvas, row: Row, floor: float, deepest: float) -> None:
+    top = max((trial.score for trial in row.entry.trials if trial.score is not None), default=0.0)
+
+    def height(score: float) -> float:
+        return floor + 0.82 - 0.7 * (top - score) / deepest
+
+    known = [(trial.settings[RATE], trial.score, trial) for trial in row.entry.trials if RATE in trial.settings]
+    scored = [(rate, score, trial) for rate, score, trial in known if score is not None]
+    best = {rate: max(score for at, score, _ in scored if at == rate) for rate, _, _ in scored}
+    canvas.axes.plot(sorted(best), [height(best[rate]) for rate in sorted(best)], color=BLUE, linewidth=1.2, alpha=0.6)
+    for rate, score, trial in sorted(known, key=lambda one: one[2].chosen):
+        if score is None:
+            mark = canvas.axes.plot(rate, floor + 0.12, "x", color=ORANGE, markersize=6)[0]
+        else:
+            edge = trial.chosen and row.entry.edge
+            colour = ORANGE if edge else BLUE
+            mark = canvas.axes.plot(
+                rate, height(score), "D" if edge else "o", color=colour, markersize=7 if trial.chosen else 4.5,
+                markerfacecolor=colour if trial.chosen else PAPER, zorder=4,
+            )[0]  # fmt: skip
+        canvas.tip(mark, _told(row, trial))
+    if best:
+        canvas.axes.text(
+            0.995, floor + 0.4, number(max(best.values())), transform=canvas.axes.get_yaxis_transform(),
+            ha="right", va="center", color=MUTED if row.entry.edge else INK,
+        )  # fmt: skip
+
+
+def _told(row: Row, trial: Trial) -> str:
+    score = "failed" if trial.score is None else number(trial.score)
+    chosen = ", chosen" if trial.chosen else ""
+    return f"{row.entry.contender}, {settings(trial.settings.items())}: {score}{chosen}"
+
+
+def _short(row: Row) -> str:
+    name = row.entry.contender
+    return name if len(name) <= 28 else f"{name[:27]}…"
