@@ -12,5 +12,9 @@ packages = [
 setup(
     package_dir=FOLDERS,
     packages=packages,
-    package_data={"inarch": ["py.typed", "testing/new-method/*"], "inarch_plugins": ["peft_bridge/record.json"]},
+    package_data={
+        "inarch": ["py.typed", "testing/new-method/*"],
+        "inarch_plugins": ["peft_bridge/record.json"],
+        "inarch_benchmarks": ["suites/*.yaml", "report/templates/*", "embedded/*.json"],
+    },
 )

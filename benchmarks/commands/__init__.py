@@ -1,0 +1,1 @@
+"""The commands of ``inarch bench``, one a file."""

@@ -1,0 +1,1 @@
+"""A session: the runs of a suite, computed, kept and read again."""

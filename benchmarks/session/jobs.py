@@ -1,0 +1,46 @@
+"""What workers compute: bases, runs. Arguments and results are JSON types, for executors on other machines."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from inarch_benchmarks.comparison import surroundings
+from inarch_benchmarks.comparison.catalogue import prepare
+from inarch_benchmarks.comparison.files import StoreError
+from inarch_benchmarks.comparison.model import Base
+from inarch_benchmarks.comparison.record import RunRecord
+from inarch_benchmarks.comparison.run import perform
+from inarch_benchmarks.comparison.specification import RunSpecification
+from inarch_benchmarks.comparison.store import RunStore
+
+
+def prepare_base(name: str) -> dict[str, str]:
+    """A base, made or found."""
+    return asdict(prepare(name, lambda work: None))
+
+
+def compute_run(specification: Mapping[str, Any], place: str, store: str) -> dict[str, Any]:
+    """The record of a run.
+
+    The worker writes it into the store where it reaches it: a run whose session was killed meanwhile is not lost.
+    """
+    wanted = RunSpecification.model_validate(specification)
+    record = perform(wanted, Base(wanted.model, place, wanted.weights))
+    with suppress(StoreError):  # the session will put it, or say why it cannot
+        RunStore(store).put(record)
+    return record.model_dump(mode="json")
+
+
+def lost(specification: RunSpecification, reason: str) -> RunRecord:
+    """The record of a run whose worker died in every attempt."""
+    return RunRecord(
+        id=specification.id,
+        specification=specification,
+        status="failed",
+        reason=reason,
+        software=surroundings.software(),
+        hardware=surroundings.hardware(),
+        revision=surroundings.revision(),
+        date=surroundings.now(),
+    )
