@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import inarch
+from inarch_benchmarks.comparison.examples import TensorExamples
 from inarch_benchmarks.embedded.digits import CLASSES, Part, digits
 from inarch_benchmarks.embedded.network import network, pixel_values
 from inarch_benchmarks.embedded.optimisation import Optimisation, accuracy, optimise
@@ -89,12 +90,12 @@ def adapt(
     optimise(
         model,
         adapter.parameters(),
-        *_tensors(split.training),
+        TensorExamples(**_tensors(split.training)),
         Optimisation(contender.learning_rate, steps, BATCH_SIZE),
         seed=seed,
     )
     seconds = time.perf_counter() - started
-    measured = accuracy(model, *_tensors(split.validation if on_validation else split.test))
+    measured = accuracy(model, *_tensors(split.validation if on_validation else split.test).values())
     if save_to is not None:
         adapter.save(str(save_to))
     return Run(contender.name, seed, measured, adapter.num_trainable, adapter.report().base, seconds)
@@ -112,8 +113,8 @@ def reloaded_accuracy(folder: Path, weights: dict[str, Tensor], seed: int) -> fl
     """Test accuracy of an adapter loaded from ``folder`` onto a fresh base with another head."""
     model = base_model(seed + 1, weights)
     inarch.load(model, folder)
-    return accuracy(model, *_tensors(digits(seed).test))
+    return accuracy(model, *_tensors(digits(seed).test).values())
 
 
-def _tensors(part: Part) -> tuple[Tensor, Tensor]:
-    return pixel_values(part.images), torch.from_numpy(part.labels)
+def _tensors(part: Part) -> dict[str, Tensor]:
+    return {"pixel_values": pixel_values(part.images), "labels": torch.from_numpy(part.labels)}

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
+from inarch_benchmarks.analysis.student import quantile
 from inarch_benchmarks.embedded.adaptation import Run
 from inarch_benchmarks.embedded.contenders import CONTROL, FULL, HEAD, LORA
 
-# Two-sided 95 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom.
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-MOST_SEEDS = len(T_95) + 1
+MOST_SEEDS = 10
+"""More would not end in a demo's time."""
 
 BASE_MATTERS = 0.03
 """By how much LoRA must do better on the pretrained base than on random weights, besides doing so at every seed."""
@@ -127,7 +126,7 @@ def _row(name: str, runs: Sequence[Run]) -> Row:
 def _margin(differences: Sequence[float]) -> float:
     if len(differences) == 1:
         return float("inf")
-    return T_95[len(differences) - 2] * stdev(differences) / sqrt(len(differences))
+    return float(quantile(len(differences) - 1)) * stdev(differences) / sqrt(len(differences))
 
 
 def _points(difference: float) -> str:

@@ -7,11 +7,12 @@ pen of varying width. Nothing here comes from the handwritten digits that the ba
 
 import hashlib
 import math
-import random
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inarch_benchmarks.embedded.dice import Dice
 
 SIZE = 8
 """Height and width of a picture in pixels."""
@@ -69,21 +70,6 @@ class Skeleton:
 
     points: Points
     ends: NDArray[np.int64]
-
-
-class Dice:
-    """Numbers by chance from ``random.Random(seed).random()`` alone, whose values no Python version changes."""
-
-    def __init__(self, seed: int) -> None:
-        self._next = random.Random(seed).random
-
-    def uniform(self, low: float, high: float, *shape: int) -> NDArray[np.float64]:
-        """Uniform numbers in [low, high) of a shape."""
-        return low + (high - low) * np.array([self._next() for _ in range(math.prod(shape))]).reshape(shape)
-
-    def below(self, count: int) -> int:
-        """One of 0, ..., count - 1."""
-        return int(self._next() * count)
 
 
 def draw(alphabet: Alphabet) -> Glyphs:

@@ -1,7 +1,5 @@
 """The network: a vision transformer of 0.14 million parameters for pictures of 8 x 8 pixels."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inarch_benchmarks.embedded.glyphs import INK, SIZE
+from inarch_benchmarks.embedded.quiet import quiet_transformers
+from inarch_benchmarks.embedded.stored import WEIGHTS
 
 WIDTH = 64
 
@@ -38,19 +38,18 @@ def network(labels: int, seed: int) -> Any:
         return ViTForImageClassification(ViTConfig(**CONFIG, num_labels=labels))
 
 
-def save_backbone(model: Any, folder: Path) -> None:
-    """Save a network without its head, as transformers saves any model."""
-    with _quiet_transformers():
-        model.base_model.save_pretrained(folder)
+def save_network(model: Any, folder: Path) -> None:
+    """Save a network with its head, as transformers saves any model."""
+    with quiet_transformers():
+        model.save_pretrained(folder)
 
 
 def load_backbone(folder: Path) -> dict[str, Tensor]:
-    """The weights of a saved backbone, by name; safetensors only, nothing is unpickled."""
-    from transformers import ViTModel
+    """The weights of a saved network's backbone, by name; safetensors only, nothing is unpickled."""
+    from safetensors.torch import load_file
 
-    with _quiet_transformers():
-        saved = ViTModel.from_pretrained(folder, add_pooling_layer=False, use_safetensors=True, local_files_only=True)
-    return dict(saved.state_dict())
+    weights = load_file(folder / WEIGHTS)
+    return {name.removeprefix("vit."): tensor for name, tensor in weights.items() if name.startswith("vit.")}
 
 
 def pixel_values(images: NDArray[np.uint8]) -> Tensor:
@@ -59,17 +58,3 @@ def pixel_values(images: NDArray[np.uint8]) -> Tensor:
     Ink as a share of the darkest has mean 0.30 and standard deviation 0.37, on the glyphs and on the digits.
     """
     return ((torch.from_numpy(images).float() / INK - 0.30) / 0.37).unsqueeze(1)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Inside, transformers draws no progress bars of its own."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -1,11 +1,12 @@
-"""The training loop that pretraining and adaptation share."""
+"""The training loop that every pretraining and the demo's adaptation share."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from inarch_benchmarks.comparison.examples import Examples
 
 WARM_UP = 0.1
 """Share of the steps over which the learning rate rises."""
@@ -13,12 +14,12 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How weights are trained: AdamW on cross-entropy, gradients clipped to norm 1.
+    """How weights are trained: AdamW on the model's own loss, gradients clipped to norm 1.
 
     Attributes:
         learning_rate: The highest; it rises to it linearly and falls to zero linearly.
         steps: Number of optimizer steps.
-        batch_size: Pictures a step.
+        batch_size: Examples a step.
         weight_decay: Of AdamW.
     """
 
@@ -31,31 +32,29 @@ class Optimisation:
 def optimise(
     model: nn.Module,
     parameters: Iterable[nn.Parameter],
-    images: Tensor,
-    labels: Tensor,
+    examples: Examples,
     recipe: Optimisation,
     *,
     seed: int,
     on_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train ``parameters`` of a classifier, in place.
+    """Train ``parameters`` of a model, in place.
 
     Args:
-        model: Gives an output with ``logits`` of shape (batch, classes) for images.
+        model: Gives an output with ``loss`` for a batch of the examples.
         parameters: What is trained.
-        images: As the model takes them, shape (images, ...).
-        labels: Shape (images,).
+        examples: Labels are among the arguments that they hold.
         recipe: How.
-        seed: Of the order of the images.
+        seed: Of the order of the examples.
         on_step: Called after every step.
     """
     trained = list(parameters)
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step / recipe.steps))
-    order = _order(len(images), recipe.steps * recipe.batch_size, seed)
+    order = _order(len(examples), recipe.steps * recipe.batch_size, seed)
     model.train()
     for batch in order.split(recipe.batch_size):
-        loss = functional.cross_entropy(model(images[batch]).logits, labels[batch])
+        loss = model(**examples.batch(batch)).loss
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -76,7 +75,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
         return float((model(images).logits.argmax(-1) == labels).float().mean())
 
 
-def _order(images: int, wanted: int, seed: int) -> Tensor:
-    """Indices of ``wanted`` images: each once, in some order, then each again in another order."""
+def _order(examples: int, wanted: int, seed: int) -> Tensor:
+    """Indices of ``wanted`` examples: each once, in some order, then each again in another order."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([torch.randperm(images, generator=generator) for _ in range(-(-wanted // images))])[:wanted]
+    return torch.cat([torch.randperm(examples, generator=generator) for _ in range(-(-wanted // examples))])[:wanted]

@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from inarch_benchmarks.embedded.adaptation import Run
 from inarch_benchmarks.embedded.comparison import claims, difference, rows, verdict
@@ -40,7 +41,7 @@ def test_a_difference_is_paired() -> None:
 
 def test_the_margin_is_students() -> None:
     gap = difference(planted(lora=(0.3, 0.2, 0.1), head=(0.0, 0.0, 0.0)), LORA, HEAD)
-    assert gap.margin == pytest.approx(4.303 * 0.1 / math.sqrt(3))
+    assert gap.margin == pytest.approx(stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3))
     assert not gap.distinguishable
 
 

@@ -11,6 +11,7 @@ from inarch_benchmarks.comparison.files import StoreError, StoreWarning
 from inarch_benchmarks.comparison.flat import COLUMNS
 from inarch_benchmarks.comparison.record import RunRecord
 from inarch_benchmarks.comparison.store import RunStore
+
 from made_up import failure, record, specification
 
 

@@ -14,6 +14,7 @@ from inarch import ConfigError
 from inarch_benchmarks.comparison.files import StoreError, StoreWarning
 from inarch_benchmarks.comparison.record import VERSION
 from inarch_benchmarks.comparison.store import RunStore
+
 from made_up import failure, record, specification
 
 

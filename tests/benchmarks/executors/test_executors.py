@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import jobs
 from inarch import ConfigError, TrainingError
 from inarch_benchmarks.executors import Executor, Here, ProcessPool, WorkerLost
 from inarch_benchmarks.executors import slurm as slurm_executor
@@ -21,6 +20,8 @@ from inarch_benchmarks.executors.plugin import register_executors
 from inarch_benchmarks.executors.pool import gpu_of
 from inarch_benchmarks.executors.ray import Ray
 from inarch_benchmarks.executors.slurm import Slurm
+
+import jobs
 
 TESTS = Path(jobs.__file__).parent
 

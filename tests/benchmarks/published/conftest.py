@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hub_stand_ins import SIZES, WORDS, make_bases, write
 from inarch_benchmarks.comparison import Base
 from inarch_benchmarks.published import hub
+
+from hub_stand_ins import SIZES, WORDS, make_bases, write
 
 
 @pytest.fixture(autouse=True)

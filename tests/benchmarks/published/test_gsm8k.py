@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hub_stand_ins import train
 from inarch.training import Table
 from inarch_benchmarks.comparison import Base
 from inarch_benchmarks.published import gsm8k as module
 from inarch_benchmarks.published import hub
 from inarch_benchmarks.published.gsm8k import GSM8K, final_number, is_right
 from inarch_benchmarks.published.hub import Split
+
+from hub_stand_ins import train
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,11 @@ from pathlib import Path
 import datasets
 import pytest
 
-from hub_stand_ins import write
 from inarch import DataError
 from inarch_benchmarks.published import hub
 from inarch_benchmarks.published.hub import Split
+
+from hub_stand_ins import write
 
 RTE = Split("nyu-mll/glue", "rte", "train")
 ROWS = [

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from hub_stand_ins import WORDS, train
 from inarch import ConfigError
 from inarch_benchmarks.comparison import Base
 from inarch_benchmarks.published import lm_eval_task as module
 from inarch_benchmarks.published.lm_eval_task import TASKS, LmEvalTask, lm_eval_task
+
+from hub_stand_ins import WORDS, train
 
 CHOICES = ["good", "bad", "great"]
 

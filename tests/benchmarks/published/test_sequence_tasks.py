@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from hub_stand_ins import train, write
 from inarch import DataError, ModelError
 from inarch.training import Table
 from inarch_benchmarks.comparison import Base
@@ -13,6 +12,8 @@ from inarch_benchmarks.published import clue, hub
 from inarch_benchmarks.published import glue as glue_tasks
 from inarch_benchmarks.published.hub import Split
 from inarch_benchmarks.published.sequence_task import SequenceTask
+
+from hub_stand_ins import train, write
 
 Make = Callable[[str, Sequence[str], int], None]
 TASKS: dict[str, type[SequenceTask]] = {task.name: task for task in (*glue_tasks.TASKS, *clue.TASKS)}

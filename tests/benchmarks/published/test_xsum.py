@@ -7,7 +7,6 @@ from types import ModuleType
 import pytest
 import torch
 
-from hub_stand_ins import train
 from inarch import ConfigError
 from inarch.training import Table
 from inarch_benchmarks.comparison import Base
@@ -15,6 +14,8 @@ from inarch_benchmarks.published import hub
 from inarch_benchmarks.published import xsum as module
 from inarch_benchmarks.published.hub import Split
 from inarch_benchmarks.published.xsum import XSum
+
+from hub_stand_ins import train
 
 
 @dataclass

@@ -12,6 +12,7 @@ from inarch_benchmarks.analysis.findings import Findings
 from inarch_benchmarks.comparison.files import StoreError
 from inarch_benchmarks.comparison.suite import PublishedRow
 from inarch_benchmarks.report import About, findings_json, write_report
+
 from made_up import findings
 
 CHARTS = (

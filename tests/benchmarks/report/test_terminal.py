@@ -5,6 +5,7 @@ from rich.console import Console
 
 from inarch_benchmarks.report import show
 from inarch_benchmarks.report.place import places
+
 from made_up import findings
 
 

@@ -6,6 +6,7 @@ from inarch_benchmarks.analysis.findings import Difference, Interval, Summary
 from inarch_benchmarks.report import words
 from inarch_benchmarks.report.headline import headline, overall
 from inarch_benchmarks.report.place import places
+
 from made_up import findings
 
 
