@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARENA ?= benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint arena environment benchmark measured wheel clean
+.PHONY: help demo quick standard test coverage lint arena environment benchmark measured wheel clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -25,6 +25,12 @@ lint: environment-dev  ## Check style, types and import layers.
 	$(BIN)/python .ci/links.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+quick: environment-bench  ## Compare eight methods on three small tasks; writes inarch-bench/reports/quick.
+	$(BIN)/inarch bench run quick
+
+standard: environment-bench  ## The same with more methods, tuned, at ten seeds; takes hours.
+	$(BIN)/inarch bench run standard
 
 arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
 	$(BIN)/python -m inarch_benchmarks.arena --output $(ARENA)
@@ -48,9 +54,13 @@ wheel: environment-dev  ## Build the package.
 environment:  ## Set up .venv with Inarch.
 	@$(PYTHON) .ci/environment.py
 
+.PHONY: environment-bench
+environment-bench:
+	@$(PYTHON) .ci/environment.py --extra bench
+
 .PHONY: environment-dev
 environment-dev:
 	@$(PYTHON) .ci/environment.py --extra dev
 
 clean:  ## Remove what the other targets made.
-	rm -rf .venv .links build dist src/*.egg-info *.egg-info inarch-demo .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .links build dist src/*.egg-info *.egg-info inarch-demo inarch-bench .coverage* .mypy_cache .ruff_cache .pytest_cache

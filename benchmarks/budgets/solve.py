@@ -4,6 +4,7 @@ A budget is met by what is effective, which is left when training has ended (``M
 more than it keeps, such as AdaLoRA with its initial rank, says so by a peak above its budget.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,7 +45,9 @@ class _Count:
     peak: int
 
 
-def fit(model: nn.Module, method: Method, wanted: int, *, tolerance: float = TOLERANCE) -> Fitted:
+def fit(
+    model: nn.Module, method: Method, wanted: int, *, tolerance: float = TOLERANCE, train: Sequence[str] = ()
+) -> Fitted:
     """The method in the size whose number of trained parameters, without the head, is nearest to ``wanted``.
 
     A size at which the method would reach fewer modules than it does as it was given is too large: LoRA, for one,
@@ -55,6 +58,7 @@ def fit(model: nn.Module, method: Method, wanted: int, *, tolerance: float = TOL
         method: The method with its settings.
         wanted: The budget; see ``Budget.parameters``.
         tolerance: The largest deviation.
+        train: Names of parameters that are trained besides and counted as the head's.
 
     Raises:
         ConfigError: The nearest size deviates by more; the message names the sizes around the budget.
@@ -63,8 +67,8 @@ def fit(model: nn.Module, method: Method, wanted: int, *, tolerance: float = TOL
     if wanted < 1:
         raise ConfigError(f"A budget of {wanted} parameters is none: it must be at least 1.")
     if method.sized(1) is None:
-        return counted(model, method, wanted)
-    sizes = _Sizes(model, method)
+        return counted(model, method, wanted, train=train)
+    sizes = _Sizes(model, method, train)
     around = [_smallest_alike(sizes, size) for size in _around(sizes, wanted)]
     possible = {size: count for size in around if (count := sizes.at(size)) is not None}
     size = min(possible, key=lambda size: abs(possible[size].parameters - wanted))
@@ -79,18 +83,19 @@ def fit(model: nn.Module, method: Method, wanted: int, *, tolerance: float = TOL
     return Fitted(sizes.method(size), size, count.parameters, count.peak, deviation)
 
 
-def counted(model: nn.Module, method: Method, wanted: int | None = None) -> Fitted:
+def counted(model: nn.Module, method: Method, wanted: int | None = None, *, train: Sequence[str] = ()) -> Fitted:
     """The method as it is, with what it trains.
 
     Args:
         model: The base model.
         method: The method with its settings.
         wanted: A budget that it is held against.
+        train: Names of parameters that are trained besides and counted as the head's.
 
     Raises:
         InarchError: Whatever ``inarch.plan`` raises.
     """
-    count = _count(model, method)
+    count = _count(model, method, train)
     deviation = None if wanted is None else count.parameters / wanted - 1
     return Fitted(method, None, count.parameters, count.peak, deviation)
 
@@ -98,11 +103,12 @@ def counted(model: nn.Module, method: Method, wanted: int | None = None) -> Fitt
 class _Sizes:
     """What the sizes of one method come to in one model."""
 
-    def __init__(self, model: nn.Module, method: Method) -> None:
+    def __init__(self, model: nn.Module, method: Method, train: Sequence[str]) -> None:
         self._model = model
+        self._train = train
         self._method = method
-        self._smallest = _count(model, self.method(1))
-        given = _count_or_none(model, method)
+        self._smallest = _count(model, self.method(1), train)
+        given = _count_or_none(model, method, train)
         self._sites = min(self._smallest.sites, given.sites) if given else self._smallest.sites
         self.at = cache(self._at)
 
@@ -124,7 +130,7 @@ class _Sizes:
             method = self.method(size)
         except InarchError:  # settings of its own that bound its size
             return None
-        count = _count_or_none(self._model, method)
+        count = _count_or_none(self._model, method, self._train)
         return None if count is None or count.sites < self._sites else count
 
 
@@ -160,19 +166,20 @@ def _is_below(sizes: _Sizes, size: int, wanted: int) -> bool:
     return trains is not None and trains < wanted
 
 
-def _count_or_none(model: nn.Module, method: Method) -> _Count | None:
+def _count_or_none(model: nn.Module, method: Method, train: Sequence[str]) -> _Count | None:
     try:
-        return _count(model, method)
+        return _count(model, method, train)
     except InarchError:
         return None
 
 
-def _count(model: nn.Module, method: Method) -> _Count:
-    """What planning says that a method trains, the head not counted."""
-    report = inarch.plan(model, method).report()
-    peak = report.trainable - report.trainable_head
+def _count(model: nn.Module, method: Method, train: Sequence[str]) -> _Count:
+    """What planning says that a method trains; neither the head nor what is trained besides is counted."""
+    besides = sum(parameter.numel() for name, parameter in model.named_parameters() if name in train)
+    report = inarch.plan(model, method, train=train).report()
+    peak = report.trainable - report.trainable_head - besides
     effective = method.effective()
     if effective == method:
         return _Count(report.sites, peak, peak)
-    left = inarch.plan(model, effective).report()
-    return _Count(report.sites, left.trainable - left.trainable_head, peak)
+    left = inarch.plan(model, effective, train=train).report()
+    return _Count(report.sites, left.trainable - left.trainable_head - besides, peak)

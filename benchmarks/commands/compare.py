@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from inarch_benchmarks.analysis.findings import Difference
 from inarch_benchmarks.commands.options import DEFAULT_STORE, Json, Store
 
 One = Annotated[str, typer.Argument(metavar="A", help="Label of a contender.")]
@@ -19,7 +20,6 @@ def compare(
 ) -> None:
     """Say whether A is better than B on each task, by runs of the same seeds, and what it would take to know."""
     from rich.console import Console
-    from rich.table import Table
 
     from inarch_benchmarks.analysis.compare import compare as differences
     from inarch_benchmarks.comparison.suite import read_suite
@@ -30,25 +30,22 @@ def compare(
     if json:
         typer.echo(json_format.dumps([_plain(asdict(each)) for each in found], indent=2))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("task")
-    table.add_column(f"{one} less {other}", overflow="fold")
-    for name in ("95 % interval", "p, adjusted", "wins", "could have found", "seeds to settle"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    console = Console()
     for each in found:
-        interval = each.interval
-        table.add_row(
-            each.task,
-            f"{interval.mean:+.3f}",
-            f"{_number(interval.low, '+.3f')} to {_number(interval.high, '+.3f')}",
-            _number(each.adjusted, ".3f"),
-            _number(each.improvement, ".0%"),
-            _number(each.detectable, ".3f"),
-            "more than 1000" if each.seeds_needed is None else str(each.seeds_needed),
-            each.verdict,
-        )
-    Console().print(table)
+        console.print(_sentence(each), highlight=False, markup=False)
+
+
+def _sentence(found: Difference) -> str:
+    """One difference in words."""
+    interval = found.interval
+    ends = f"[{_number(interval.low, '+.3f')}, {_number(interval.high, '+.3f')}]"
+    settled = "more than 1000" if found.seeds_needed is None else str(found.seeds_needed)
+    return (
+        f"{found.task}: {found.one} less {found.other} is {interval.mean:+.3f} {ends}, "
+        f"p {_number(found.adjusted, '.3f')}, over {interval.seeds} seeds: {found.verdict}. "
+        f"Wins {_number(found.improvement, '.0%')} of pairs; {_number(found.detectable, '.3f')} would have been found; "
+        f"{settled} seeds would settle a difference of this size."
+    )
 
 
 def _number(value: float, form: str) -> str:

@@ -175,9 +175,10 @@ class _Setting:
         return parameters_of(contender.budget, self._model)
 
     def _fitted(self, contender: Contender, method: Method) -> Fitted:
+        train = self._task.fresh(self._model)
         if contender.budget is not None:
-            return fit(self._model, method, self._wanted(contender))
-        return counted(self._model, method)
+            return fit(self._model, method, self._wanted(contender), train=train)
+        return counted(self._model, method, train=train)
 
 
 def middle_rate(method: Method) -> float:

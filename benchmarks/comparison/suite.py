@@ -195,7 +195,8 @@ def shipped_suites() -> dict[str, Path]:
 
 
 def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt name is told before the missing right one.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _sections().get(str(first["loc"][0]) if len(first["loc"]) > 1 else "", Suite)

@@ -81,9 +81,10 @@ class BenchmarkTask(ABC):
         """
 
     def fresh(self, model: nn.Module) -> tuple[str, ...]:
-        """Names of parameters outside the head that no checkpoint holds, such as BERT's pooler; all methods train them.
+        """Names of parameters that every method trains besides its own and a new head, and that count as the head's.
 
-        They are counted with the head.
+        Such as BERT's pooler, which no checkpoint of a language model holds, or the output map of a language model
+        that is to learn another language.
         """
         return ()
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -170,5 +171,5 @@ def _figures(stand: _Timed, rounds: int) -> dict[str, Any]:
 
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:
-    low, middle, high = quantiles(seconds, n=4)
-    return {"median": round(middle, 7), "low": round(low, 7), "high": round(high, 7)}
+    low, middle, high = np.quantile(seconds, (0.25, 0.5, 0.75))
+    return {"median": round(float(middle), 7), "low": round(float(low), 7), "high": round(float(high), 7)}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import cos, isfinite, pi
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         if step == steps or step * POINTS // steps > (step - 1) * POINTS // steps:
             loss = float(torch.stack(losses).mean())
-            if loss != loss or loss in (float("inf"), float("-inf")):
+            if not isfinite(loss):
                 raise DivergedError(f"The training loss was {loss} by step {step} of {steps}.")
             point = Point(step, loss, (time.perf_counter() - started) / len(losses))
             model.eval()
@@ -98,13 +99,18 @@ def make_optimizer(adapter: Adapter, recipe: Recipe, learning_rate: float) -> to
     return torch.optim.AdamW(adapter.parameter_groups(learning_rate), weight_decay=recipe.weight_decay, fused=True)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Any:
-    """transformers' schedule of the recipe's name."""
-    from transformers import get_scheduler
-
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.LambdaLR:
+    """The recipe's schedule: the same as transformers' of that name, whose import takes seconds in every worker."""
     steps = recipe.steps or 0
-    name = {"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule)
-    return get_scheduler(name, optimizer, num_warmup_steps=round(recipe.warmup * steps), num_training_steps=steps)
+    warmup = round(recipe.warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        passed = (step - warmup) / max(1, steps - warmup)
+        return max(0.0, {"linear": 1 - passed, "cosine": (1 + cos(pi * passed)) / 2, "constant": 1.0}[recipe.schedule])
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def order(rows: int, recipe: Recipe, seed: int) -> Iterator[Sequence[int]]:

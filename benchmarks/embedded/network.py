@@ -10,7 +10,6 @@ from torch import Tensor
 
 from inarch_benchmarks.embedded.glyphs import INK, SIZE
 from inarch_benchmarks.embedded.quiet import quiet_transformers
-from inarch_benchmarks.embedded.stored import WEIGHTS
 
 WIDTH = 64
 
@@ -46,10 +45,11 @@ def save_network(model: Any, folder: Path) -> None:
 
 def load_backbone(folder: Path) -> dict[str, Tensor]:
     """The weights of a saved network's backbone, by name; safetensors only, nothing is unpickled."""
-    from safetensors.torch import load_file
+    from transformers import ViTForImageClassification
 
-    weights = load_file(folder / WEIGHTS)
-    return {name.removeprefix("vit."): tensor for name, tensor in weights.items() if name.startswith("vit.")}
+    with quiet_transformers():
+        saved = ViTForImageClassification.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    return dict(saved.base_model.state_dict())
 
 
 def pixel_values(images: NDArray[np.uint8]) -> Tensor:

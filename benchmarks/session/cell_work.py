@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from inarch_benchmarks.analysis.entry import Entry
 from inarch_benchmarks.comparison.cell import FIRST_TUNING_SEED, Cell
@@ -32,6 +32,8 @@ class CellWork:
             self._tuning_seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + suite.tuning.seeds)
             self._trials = suite.tuning.trials
         self._proposals: list[Proposal] = []
+        self._specifications: dict[Any, RunSpecification] = {}  # making one takes a tenth of a millisecond, often
+        self._open: list[RunSpecification] | None = None  # None where a record has come since they were worked out
         self._records: dict[str, RunRecord | None] = {}
         self._chosen: dict[str, Any] | None = {} if self._search is None else None
 
@@ -51,15 +53,9 @@ class CellWork:
         """The tuning runs that can be made now; none when tuning is over."""
         if self._search is None or self._chosen is not None:
             return []
-        while True:
-            self._proposals += self._search.ask()
-            self._tell()
-            open_runs = [run for each in self._proposals for run in self._runs(each) if self._record(run) is None]
-            if open_runs:
-                return open_runs
-            if self._search.done:
-                self._chosen = self._search.best or {}
-                return []
+        if self._open is None:
+            self._open = self._next_runs(self._search)
+        return self._open
 
     @property
     def tuned(self) -> bool:
@@ -69,7 +65,7 @@ class CellWork:
     def test_run(self, seed: int) -> RunSpecification:
         """The test run of a seed; tuning is over."""
         assert self._chosen is not None
-        return self.cell.run(seed, "test", self._chosen)
+        return self._specification(seed, "test", self._chosen)
 
     def pending_seeds(self) -> tuple[int, ...]:
         """Seeds of test runs that are still to be made; none before tuning is over, or where every trial failed."""
@@ -80,6 +76,7 @@ class CellWork:
     def take(self, record: RunRecord) -> None:
         """Take note of a record that was made."""
         self._records[record.id] = record
+        self._open = None
 
     def standing(self) -> Standing:
         """How it stands, for the order of what is to be run."""
@@ -123,6 +120,18 @@ class CellWork:
         records = (self._record(self.test_run(seed)) for seed in range(self._seeds))
         return [record for record in records if record is not None]
 
+    def _next_runs(self, search: Search) -> list[RunSpecification]:
+        """The runs of the trials that the search proposes, as soon as there are any that were not made yet."""
+        while True:
+            self._proposals += search.ask()
+            self._tell()
+            runs = [run for each in self._proposals for run in self._runs(each) if self._record(run) is None]
+            if runs:
+                return runs
+            if search.done:
+                self._chosen = search.best or {}
+                return []
+
     def _tell(self) -> None:
         """Tell the search of every trial whose runs are all there."""
         assert self._search is not None
@@ -134,7 +143,13 @@ class CellWork:
             self._proposals.remove(proposal)
 
     def _runs(self, proposal: Proposal) -> Iterator[RunSpecification]:
-        return (self.cell.run(seed, "tuning", proposal.settings) for seed in self._tuning_seeds)
+        return (self._specification(seed, "tuning", proposal.settings) for seed in self._tuning_seeds)
+
+    def _specification(self, seed: int, purpose: Literal["tuning", "test"], chosen: dict[str, Any]) -> RunSpecification:
+        name = seed, purpose, str(chosen)
+        if name not in self._specifications:
+            self._specifications[name] = self.cell.run(seed, purpose, chosen)
+        return self._specifications[name]
 
     def _record(self, run: RunSpecification) -> RunRecord | None:
         """The record of a run; the store is asked once, what is made later is taken note of."""

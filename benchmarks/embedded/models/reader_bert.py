@@ -34,7 +34,7 @@ class ReaderBert(TextModel):
         learning_rate=3e-3, steps=1500, batch_size=32, weight_decay=0.05
     )
     work: ClassVar[int] = optimisation.steps
-    length: ClassVar[int] = 32
+    length: ClassVar[int] = 24
     words: ClassVar[int] = 2000
     least: ClassVar[int] = 20
     held_out_sentences: ClassVar[int] = 500

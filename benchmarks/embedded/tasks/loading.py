@@ -10,7 +10,7 @@ from inarch_benchmarks.comparison.model import Base
 from inarch_benchmarks.embedded.quiet import quiet_transformers
 
 
-def loaded(kind: Any, base: Base, seed: int, *, pretrained: bool, new_head: bool = False, **settings: Any) -> Any:
+def loaded(kind: Any, base: Base, seed: int, *, pretrained: bool, new_head: bool = False, **settings: Any) -> nn.Module:
     """A base in evaluation mode.
 
     What the base has no weights for, its new head, is drawn by ``seed`` alone and is thus the same with pretrained
@@ -38,7 +38,8 @@ def loaded(kind: Any, base: Base, seed: int, *, pretrained: bool, new_head: bool
                 model = _with_weights(model, kind, base, config, new_head)
     except (OSError, ValueError) as error:
         raise ModelError(f"{base.name} cannot be loaded with {kind.__name__} from {base.place}: {error}") from error
-    return model.eval()
+    ready: nn.Module = model.eval()
+    return ready
 
 
 def _with_weights(drawn: nn.Module, kind: Any, base: Base, config: Any, new_head: bool) -> Any:

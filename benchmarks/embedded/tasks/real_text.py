@@ -25,9 +25,9 @@ class RealTextTask(TextTask):
     name: ClassVar[str] = "real-text"
     chance: ClassVar[float] = 1 / len(PACKAGES)
     model: ClassVar[str] = "reader-bert"
-    recipe: ClassVar[Recipe] = Recipe(steps=120, batch_size=32)
+    recipe: ClassVar[Recipe] = Recipe(steps=100, batch_size=32)
     labels: ClassVar[int] = len(PACKAGES)
-    length: ClassVar[int] = 32
+    length: ClassVar[int] = 24
     rows: ClassVar[int] = 250
 
     def pool(self) -> Sequence[LabelledText]:
@@ -63,9 +63,9 @@ def _texts() -> list[list[LabelledText]]:
     texts = []
     for label, package in enumerate(PACKAGES):
         found = [sentence.text for sentence in reading.sentences() if sentence.package == package and not sentence.read]
-        if len(found) < POOL + VALIDATION + TEST:
+        if len(found) < (needed := POOL + VALIDATION + TEST):
             raise DataError(
-                f"{package} has {len(found)} sentences for real-text: {POOL + VALIDATION + TEST} are needed."
+                f"{package} has {len(found)} sentences for real-text, which needs {needed}: install another version."
             )
         texts.append([LabelledText(text, label, package) for text in found])
     return texts

@@ -1,7 +1,7 @@
 """``sequence``: an operation on letters that the base has never seen, from few examples, scored by exact match."""
 
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -47,11 +47,12 @@ class SequenceTask(BenchmarkTask):
         """
         from transformers import AutoModelForCausalLM
 
-        model = loaded(AutoModelForCausalLM, base, seed, pretrained=pretrained)
+        model: Any = loaded(AutoModelForCausalLM, base, seed, pretrained=pretrained)
         size = model.get_input_embeddings().num_embeddings
         if size != VOCABULARY:
             raise ModelError(f"{self.name} is about {VOCABULARY} letters and names: {base.name} has {size} tokens.")
-        return model.eval()
+        ready: nn.Module = model
+        return ready
 
     def fresh(self, model: nn.Module) -> tuple[str, ...]:
         """The output map: it is the head of this task, and every method trains it as they do a classifier."""
