@@ -74,6 +74,10 @@ def adapted(task: BenchmarkTask, base: Base, specification: RunSpecification) ->
     return model, adapter
 
 
+_losses_of_bases: dict[tuple[str, str], float] = {}
+"""General losses by task and fingerprint of the base."""
+
+
 class _Run:
     """A run while it goes on; its curve is there also when it fails."""
 
@@ -92,7 +96,7 @@ class _Run:
             lessons = on.lessons(base, wanted.seed)
             model, adapter = adapted(on, base, wanted)
         with nullcontext() if adapter is None else adapter.disabled():
-            before = self._general_loss(model)
+            before = self._loss_of_base(model)
         found = self._trained(on, lessons, model, adapter) if adapter else {"parameters": untrained(model)}
         with watch.lap("scoring"):
             validation = measure(on, model, lessons.validation)
@@ -147,6 +151,16 @@ class _Run:
             "stored_bytes": size,
             "memory": memory.result(),
         }
+
+    def _loss_of_base(self, model: nn.Module) -> float | None:
+        """``_general_loss`` before anything is trained: the same in every run on one base, so it is kept."""
+        key = self._specification.task, self._base.fingerprint
+        if key not in _losses_of_bases:
+            loss = self._general_loss(model)
+            if loss is None:
+                return None
+            _losses_of_bases[key] = loss
+        return _losses_of_bases[key]
 
     def _general_loss(self, model: nn.Module) -> float | None:
         """The base's own loss on what it was pretrained on; in test runs on a pretrained base that has such data."""

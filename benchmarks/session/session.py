@@ -51,14 +51,13 @@ def run_suite(
     """
     check(suite)
     store = RunStore(folder)
-    with store.locked():
-        with make_executor() as executor:
-            bases = prepare_bases(suite, executor, progress)
-            resolved = resolve(suite, bases)
-            plan = Plan(suite=suite, source=source, cells=resolved.cells, refused=resolved.refused)
-            keep_plan(plan, folder)
-            _Session(plan, store, executor, limits, progress).run()
-        _time(plan, folder, make_executor, limits, progress)
+    with store.locked(), make_executor() as executor:
+        bases = prepare_bases(suite, executor, progress)
+        resolved = resolve(suite, bases)
+        plan = Plan(suite=suite, source=source, cells=resolved.cells, refused=resolved.refused)
+        keep_plan(plan, folder)
+        _Session(plan, store, executor, limits, progress).run()
+        _time(plan, folder, executor, limits, progress)
     return plan
 
 
@@ -154,14 +153,13 @@ class _Session:
         self._progress("runs", sum(work.done for work in self._works), sum(work.total for work in self._works))
 
 
-def _time(plan: Plan, folder: Path, make_executor: Callable[[], Executor], limits: Limits, progress: Progress) -> None:
+def _time(plan: Plan, folder: Path, executor: Executor, limits: Limits, progress: Progress) -> None:
     """The timing pass, one place after the other and nothing beside it."""
     if not plan.suite.timing or not limits.allow():
         return
     missing = missing_timings(folder, list(plan.places().values()))
     progress("timing", 0, len(missing))
-    with make_executor() as executor:
-        for done, cells in enumerate(missing, start=1):
-            dumped = [cell.model_dump(mode="json") for cell in cells]
-            keep_timings(folder, executor.submit(time_place, dumped, plan.suite.timing).result())
-            progress("timing", done, len(missing))
+    for done, cells in enumerate(missing, start=1):
+        dumped = [cell.model_dump(mode="json") for cell in cells]
+        keep_timings(folder, executor.submit(time_place, dumped, plan.suite.timing).result())
+        progress("timing", done, len(missing))

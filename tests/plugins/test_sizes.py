@@ -121,7 +121,7 @@ def test_what_is_effective_of_prefixes_is_left_in_the_end() -> None:
     assert adapter.num_trainable == effective == 2 * 2 * 3 * 16  # layers, keys and values, length, two heads of 8
 
 
-@pytest.mark.parametrize("method", [*SIZES, *WITHOUT, "peft/lora", "peft/prompt_tuning"])
+@pytest.mark.parametrize("method", [*SIZES, *sorted(WITHOUT), "peft/lora", "peft/prompt_tuning"])
 def test_learning_rates_are_half_a_decade_apart(method: str) -> None:
     rates = inarch.methods()[method].method.search["learning_rate"]
     assert len(rates) >= 3
