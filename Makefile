@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARENA ?= benchmarks/results
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick standard test coverage lint arena environment benchmark measured wheel clean
+.PHONY: help demo quick standard comparison test coverage lint arena environment benchmark measured wheel clean
 
 help:  ## Say what each target does.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -32,6 +32,10 @@ quick: environment-bench  ## Compare eight methods on three small tasks; writes 
 standard: environment-bench  ## The same with more methods, tuned, at ten seeds; takes hours.
 	$(BIN)/inarch bench run standard
 
+comparison: environment-bench  ## Compare every method, tuned, on four tasks; writes benchmarks/results/all-methods; takes hours.
+	$(BIN)/inarch bench run all-methods --output benchmarks/results/all-methods
+	$(BIN)/inarch bench export benchmarks/results/all-methods/runs.csv
+
 arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
 	$(BIN)/python -m inarch_benchmarks.arena --output $(ARENA)
 
@@ -43,6 +47,7 @@ benchmark: environment-dev  ## Compare with peft and bitsandbytes in one process
 	$(BIN)/python -m inarch_benchmarks.dequantise
 	$(BIN)/python -m inarch_benchmarks.loading
 	$(BIN)/python -m inarch_benchmarks.optimizer
+	$(BIN)/python -m inarch_benchmarks.harness
 	$(BIN)/python -m inarch_benchmarks.gpu.table
 
 measured: environment-dev  ## Rewrite the figures of the README from benchmarks/results.

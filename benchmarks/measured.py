@@ -5,9 +5,11 @@ So no figure stands there that a command of this repository did not produce.
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+COMPARISON = "all-methods/findings"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -18,6 +20,8 @@ def section() -> str:
         describe(json.loads((RESULTS / f"{name}.json").read_text()))
         for name, describe in {
             "demo": _demo,
+            COMPARISON: _comparison,
+            "harness": _harness,
             "arena": _arena,
             "overhead": _overhead,
             "routing": _routing,
@@ -50,6 +54,50 @@ def _demo(found: dict[str, Any]) -> str:
     )
     table = ["| method | trainable | test accuracy |", "|---|---:|---:|", *rows]
     return "\n".join([head, "", *table, "", found["verdict"], "", "![](benchmarks/results/accuracy.png)"])
+
+
+def _comparison(found: dict[str, Any]) -> str:
+    rows = {(row["contender"], row["task"]): row for row in found["rows"]}
+    tasks = list(dict.fromkeys(row["task"] for row in found["rows"]))
+    gaps = {row["contender"]: row["gap"] for row in found["summaries"]}
+    timing = next(row["timing"] for row in found["rows"] if row["timing"])
+    software, hardware = timing["software"], timing["hardware"]
+    head = (
+        f"`make comparison`: test score, and the share of the way from the head alone to full fine-tuning over "
+        f"{len(tasks)} small tasks with its 95 %\ninterval; every setting tuned by equally many trials, "
+        f"{max(row['seeds'] for row in found['rows'])} seeds, {hardware['cores']} cores, {hardware['processor']}, "
+        f"{timing['date'][:10]}, torch {software['torch']},\ntransformers {software['transformers']}, peft "
+        f"{software['peft']}. [The report](benchmarks/results/all-methods/report.html) has the rest: intervals, what "
+        "cannot be told apart,\nmemory, time, forgetting, learning curves."
+    )
+    lines = []
+    for contender, gap in gaps.items():
+        of = [rows[contender, task] for task in tasks if (contender, task) in rows]
+        sizes = sorted(int(row["figures"]["method"]) for row in of if row["figures"].get("method") is not None)
+        scores = [_scored(rows.get((contender, task))) for task in tasks]
+        share = f"{gap['mean']:.2f} ({gap['low']:.2f} to {gap['high']:.2f})" if gap else ""
+        size = f"{sizes[0]:,} to {sizes[-1]:,}" if sizes and sizes[0] != sizes[-1] else f"{sizes[0]:,}" if sizes else ""
+        lines.append(f"| {contender} | {size} | {' | '.join(scores)} | {share} |")
+    titles = f"| | trained, without the head | {' | '.join(tasks)} | share of the gap |"
+    picture = "![](benchmarks/results/all-methods/score-parameters.png)"
+    return "\n".join([head, "", titles, "|---|---:|" + "---:|" * (len(tasks) + 1), *lines, "", picture])
+
+
+def _scored(row: dict[str, Any] | None) -> str:
+    return f"{row['score']['mean']:.3f}" if row and row["score"] else ""
+
+
+def _harness(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    share = median(found["shares"])
+    reports = [
+        f"{median(seconds):.1f} s on {found['runs'][name]:,} of them" for name, seconds in found["seconds"].items()
+    ]
+    return (
+        f"`make benchmark`: the harness of comparisons takes {share:.2%} of a session beside loading, training and "
+        f"scoring; from a store of\n{found['stored']:,} runs it reports in {' and in '.join(reports)}; "
+        f"{machine['cpu']}, {machine['date']}."
+    )
 
 
 def _arena(found: dict[str, Any]) -> str:

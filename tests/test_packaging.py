@@ -95,6 +95,7 @@ def test_a_stranger_s_method_is_listed(environment: Path) -> None:
     assert plugins["gain"]["provides"] == ["method gain"]
 
 
+@pytest.mark.thorough
 def test_a_stranger_s_method_trains_by_name(environment: Path, config_file: Callable[..., Path]) -> None:
     path = config_file(method__name="gain", method__rank=None, method__dropout=None, training__max_steps=2)
     trained = json.loads(inarch(environment, "train", path, "--json"))

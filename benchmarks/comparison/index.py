@@ -80,8 +80,8 @@ class Index:
             except duckdb.Error as error:
                 raise ConfigError(f"DuckDB refused the query {sql!r}: {error}") from error
 
-    def export(self, path: Path) -> None:
-        """Write the table to a file whose ending says how: ``.csv``, ``.jsonl`` or ``.parquet``.
+    def export(self, path: Path) -> int:
+        """Write the table to a file whose ending says how, ``.csv``, ``.jsonl`` or ``.parquet``; gives its rows.
 
         Raises:
             ConfigError: The ending is another one.
@@ -90,7 +90,9 @@ class Index:
         writers = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
         if path.suffix not in writers:
             raise ConfigError(f"Cannot export to {path.name}: the ending must be one of {', '.join(writers)}.")
-        write_whole(path, writers[path.suffix](self.table()))
+        table = self.table()
+        write_whole(path, writers[path.suffix](table))
+        return len(table)
 
     def _rows(self, ids: list[str], states: dict[str, str]) -> Any:
         return _table({**flat(record), CHANGED: states[record.id]} for record in self.store.records(ids))

@@ -115,9 +115,9 @@ class RunStore:
         """What DuckDB answers to ``sql`` over the table ``runs``; see ``Index.query``."""
         return self.index.query(sql)
 
-    def export(self, path: Path) -> None:
+    def export(self, path: Path) -> int:
         """Write the table of runs to a ``.csv``, ``.jsonl`` or ``.parquet`` file; see ``Index.export``."""
-        self.index.export(path)
+        return self.index.export(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

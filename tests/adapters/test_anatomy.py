@@ -371,6 +371,7 @@ def test_the_new_head_is_what_starts_untrained(key: str, head: set[str]) -> None
     assert all(found.parts[name].roles == {"head"} for name in head)
 
 
+@pytest.mark.thorough
 def test_every_classification_model_of_the_arena_has_a_new_head() -> None:
     without = {"image-classification/shieldgemma2"}  # a language model that answers yes or no
     for key, entry in ENTRIES.items():

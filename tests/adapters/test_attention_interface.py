@@ -84,6 +84,7 @@ def test_gradients_under_checkpointing_are_the_same(name: str, road: str) -> Non
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_compiles_whole_and_exports(name: str, road: str) -> None:
     model = FAMILIES[name].model()

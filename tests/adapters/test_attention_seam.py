@@ -253,6 +253,7 @@ def test_a_copy_outlives_the_original(untapped: None, road: str) -> None:
     assert AttentionInterface.get_interface is UNTOUCHED
 
 
+@pytest.mark.thorough
 def test_a_pickle_is_read_in_another_process(tmp_path: Path) -> None:
     model, batch = precise(FAMILIES["llama"])
     inarch.attach(model, PrefixTuning(length=LENGTH, hidden=8), train_head=False)

@@ -27,6 +27,8 @@ from inarch.errors import WrongBaseError
 from inarch.kernels import CODEBOOKS
 from inarch.quant import FourBitLinear, Int8Linear, QuantisedLinear
 
+from sampled import one_of
+
 WIDTH = 64
 SIZES = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
 IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -54,7 +56,7 @@ def made(name: str, kind: str | None = None, *, seed: int | None = None) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", one_of(MODELS))
 def test_quantised_and_floating_point_are_one_base(name: str, kind: str, tmp_path: Path) -> None:
     for trained, loaded in ((None, kind), (kind, None), (kind, kind), (kind, "int8"), ("int8", kind)):
         adapter = inarch.attach(made(name, trained), "lora")

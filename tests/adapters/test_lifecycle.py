@@ -278,6 +278,7 @@ def test_a_failed_step_is_not_half_a_step() -> None:
     is_close(only(adapter).a, 2 - RATE * (0.5 + 2))
 
 
+@pytest.mark.thorough
 def test_a_compiled_model_trains() -> None:
     torch.compiler.reset()
     family = FAMILIES["bert"]

@@ -232,6 +232,7 @@ def test_checkpointing_recomputes_it() -> None:
     torch.testing.assert_close(shift.grad, plain)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_compilers_see_through_it(name: str) -> None:
     torch.compiler.reset()

@@ -268,6 +268,7 @@ def test_a_copy_has_its_own_prompt() -> None:
     assert torch.equal(answer(twin, input_ids=IDS), answer(model, input_ids=IDS))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "t5"])
 def test_compiles_and_exports(name: str) -> None:
     torch.compiler.reset()

@@ -18,6 +18,7 @@ from inarch.quant.quantised_experts import QuantisedExperts
 from alone import alone, routed
 from families import assert_same, perturb, snapshot
 from mixtures import CELLS, IMPLEMENTATIONS, MAKERS, answer, mixture, tokens
+from sampled import one_of
 
 IDS = ["-".join(cell) for cell in CELLS]
 
@@ -251,9 +252,9 @@ def test_no_more_than_one_expert_is_ever_in_floating_point(cell: tuple[str, str]
     assert whole.elements >= 4 * weights[0].sizes[1:].numel()
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("name", ["mixtral", "gpt_oss", "nemotron_h"])
-@pytest.mark.parametrize("implementation", ["grouped_mm", "batched_mm"])
+@pytest.mark.parametrize("kind", one_of(["nf4", "int8"]))
+@pytest.mark.parametrize("name", one_of(["mixtral", "gpt_oss", "nemotron_h"]))
+@pytest.mark.parametrize("implementation", one_of(["grouped_mm", "batched_mm"]))
 def test_compiled_in_one_graph(name: str, implementation: str, kind: str) -> None:
     model = quantised(name, implementation, kind)
     experts: nn.Module = adapted(model, targets=("@expert",)).sites[0].module

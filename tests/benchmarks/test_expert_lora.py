@@ -18,6 +18,7 @@ def test_multiples_are_of_the_bare_model_s_median() -> None:
     assert step["goal"] is None
 
 
+@pytest.mark.thorough
 def test_every_operation_is_measured_for_all_three() -> None:
     torch.manual_seed(0)
     measured = expert_lora.measure(expert_lora.mixture(width=32), repeats=1)

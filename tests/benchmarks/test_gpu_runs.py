@@ -47,6 +47,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, A
     return {document["stage"]: document["cells"] for document in documents}
 
 
+@pytest.mark.thorough
 def test_training_is_rehearsed_with_parity_and_a_step_in_groups(rehearsal: dict[str, dict[str, Any]]) -> None:
     cells = rehearsal["training"]
     assert {name.split("/")[-1] for name in cells} >= {"peft + bitsandbytes", "Inarch, same checkpointing"}
@@ -63,6 +64,7 @@ def test_training_is_rehearsed_with_parity_and_a_step_in_groups(rehearsal: dict[
         assert cell["mfu"] <= cell["hfu"]
 
 
+@pytest.mark.thorough
 def test_kernels_are_rehearsed_with_every_check(rehearsal: dict[str, dict[str, Any]]) -> None:
     cells = rehearsal["correctness"]
     assert set(cells) == {"dequantise", "bitsandbytes", "low rank", "quantise", "products", "engine"} | {"opcheck"}
@@ -72,6 +74,7 @@ def test_kernels_are_rehearsed_with_every_check(rehearsal: dict[str, dict[str, A
         assert cell["passed"], (name, cell["failed"])
 
 
+@pytest.mark.thorough
 def test_memory_features_and_decoding_are_rehearsed(rehearsal: dict[str, dict[str, Any]]) -> None:
     for stage in ("memory", "features", "decoding"):
         for name, cell in rehearsal[stage].items():

@@ -22,6 +22,7 @@ def test_ratios_are_of_medians_and_overheads_of_what_is_above_the_bare_model() -
     assert {row["operation"] for row in (save, forward)} <= set(overhead.GOALS)
 
 
+@pytest.mark.thorough
 def test_every_operation_is_measured_for_both() -> None:
     one, batch = torch.randn(1, 8), torch.randn(2, 8)
     small = overhead.Subject("small", lambda: nn.Sequential(nn.Linear(8, 8)), "0", one, batch, lambda out: out.mean())

@@ -7,6 +7,7 @@ from inarch_benchmarks import quantised_training as benchmark
 from inarch_benchmarks.quantised_training import Setting
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft calls transformers by an older name
 def test_both_start_at_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters start at zero, so that the first losses are the base's, of the same bytes."""

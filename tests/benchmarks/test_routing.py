@@ -1,6 +1,9 @@
+import pytest
+
 from inarch_benchmarks import routing
 
 
+@pytest.mark.thorough
 def test_a_mixed_batch_is_held_against_one_adapter_by_both() -> None:
     row = routing.measure(tokens=1, repeats=2)
     assert set(row["ratios"]) == {"inarch, mixed", "inarch, entering and mixed", "peft, mixed"}

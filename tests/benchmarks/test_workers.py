@@ -9,6 +9,7 @@ from inarch_benchmarks.embedded.experiment import quick_experiment
 from inarch_benchmarks.embedded.workers import Job, processors, run_jobs
 
 
+@pytest.mark.thorough
 def test_another_process_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INARCH_CACHE", str(tmp_path))
     base = pretrained_base(quick_experiment(1).pretraining).folder

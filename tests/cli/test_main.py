@@ -11,7 +11,7 @@ import inarch
 from inarch.cli.main import main
 from inarch.registry import PluginWarning, Registry
 
-COMMANDS = {"check", "demo", "doctor", "eval", "methods", "new-method", "plan", "plugins", "train"}
+COMMANDS = {"bench", "check", "demo", "doctor", "eval", "methods", "new-method", "plan", "plugins", "train"}
 
 
 @pytest.fixture
@@ -31,9 +31,14 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == whole.strip()
     listed = {line.split()[0] for line in whole.split("Commands:")[1].splitlines() if line.strip()}
     assert listed == COMMANDS
-    for command in COMMANDS:
+    for command in COMMANDS - {"bench"}:
         assert main([command, "--help"]) == 0
         assert "--json" in capsys.readouterr().out
+    assert main(["bench", "--help"]) == 0
+    of_bench = capsys.readouterr().out.split("Commands:")[1].splitlines()
+    for command in {line.split()[0] for line in of_bench if line.strip()}:
+        assert main(["bench", command, "--help"]) == 0
+        assert "--json" in capsys.readouterr().out, command
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

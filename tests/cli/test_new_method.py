@@ -65,6 +65,7 @@ def test_the_method_it_writes_keeps_the_laws(folder: Path) -> None:
     assert {finding.outcome.value for finding in result.findings} == {"held"}, str(result)
 
 
+@pytest.mark.thorough
 def test_the_package_is_installed_checked_and_used(folder: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     run("pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", site, folder,

@@ -18,6 +18,7 @@ from inarch.errors import DataError
 
 from checkpointing import LARGER, larger
 from families import assert_same, snapshot
+from sampled import one_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -56,7 +57,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "adapted", "dtype"), CASES)
+@pytest.mark.parametrize(("name", "adapted", "dtype"), one_of(CASES))
 def test_the_predicted_peak_is_that_of_a_step(name: str, adapted: bool, dtype: torch.dtype) -> None:
     model, batch = larger(name)
     model.to(dtype)

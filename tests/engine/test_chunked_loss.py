@@ -285,6 +285,7 @@ def test_rows_that_are_routed_to_several_adapters_are_not_taken_apart() -> None:
     assert not isinstance(output.logits, LazyLogits)
 
 
+@pytest.mark.thorough
 def test_compiled_code_computes_logits() -> None:
     model, batch = MODELS["llama"](), batch_of()
     expected = step(model, batch)

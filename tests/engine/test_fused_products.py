@@ -303,6 +303,7 @@ def test_a_copy_is_fused_by_itself() -> None:
     assert not torch.allclose(twin(**batch).logits, plain(**batch).logits, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_compiled_code_takes_the_plain_way() -> None:
     model, batch = llama().eval(), text(2)
     attached(model, "lora")

@@ -170,6 +170,7 @@ def test_other_arguments_and_other_dtypes_take_the_module_s_own_way() -> None:
     assert CALLS == []
 
 
+@pytest.mark.thorough
 def test_compiled_code_takes_the_module_s_own_way() -> None:
     model, batch = model_of("llama"), FAMILIES["llama"].batch()
     expected = model(**batch).loss

@@ -10,6 +10,7 @@ import inarch
 from inarch.testing import laws_of
 
 from families import FAMILIES, logits, perturb
+from sampled import one_of
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "houlsby": ("bottleneck", {}),
@@ -27,7 +28,7 @@ test_parallel = laws_of(inarch.method("bottleneck", placement="parallel", bottle
 test_positions = laws_of(inarch.method("loreft", first=1, last=2), models=["llama"])
 
 
-@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("name", one_of(["llama", "bert"]))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_exports_and_survives_a_pickle(variant: str, name: str) -> None:
     family = FAMILIES[name]

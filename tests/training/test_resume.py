@@ -9,11 +9,12 @@ from inarch.training.evaluation import evaluate
 from inarch.training.folder import RunFolder
 
 from runs import KillAt, Killed, Write, assert_same_run, rows, run, write_csv
+from sampled import one_of
 
 pytestmark = pytest.mark.usefixtures("without_picture")
 
 
-@pytest.mark.parametrize("step", [1, 8])
+@pytest.mark.parametrize("step", one_of([8, 1]))
 def test_a_killed_run_resumes_to_the_same_bits(config_file: Write, step: int) -> None:
     schedule = {
         "training__gradient_accumulation_steps": 2,
@@ -67,7 +68,7 @@ EARLY = {"early_stopping": {"patience": 1}, "training__learning_rate": 1e-9, "tr
 UNEVALUATED = {"training__eval_strategy": "steps", "training__eval_steps": 100}
 
 
-@pytest.mark.parametrize(("schedule", "last"), [({}, 18), (EARLY, 12), (UNEVALUATED, 18)])
+@pytest.mark.parametrize(("schedule", "last"), one_of([({}, 18), (EARLY, 12), (UNEVALUATED, 18)]))
 def test_killed_between_the_last_step_and_the_end(config_file: Write, schedule: dict[str, Any], last: int) -> None:
     whole = run(config_file(**schedule, output="whole"))
     assert whole.folder.read("run.json")["steps"] == last

@@ -79,9 +79,9 @@ EXACT: list[tuple[str, str, dict[str, Any], int, int | None]] = [
     ("llama", "vera", {"targets": QUERY_VALUE}, 129_024, 256),
     ("llama", "ia3", {"targets": ("*_proj",), "feedforward": ("*.mlp.*",)}, 630_784, None),
     ("llama", "full", {}, 3_212_749_824, None),
-    ("llama", "peft/lora", {"targets": ("q_proj", "v_proj")}, 9_175_040, 32),
-    ("llama", "peft/prefix_tuning", {"num_virtual_tokens": 2}, 11_468_800, 200),
-    ("llama", "peft/vera", {"targets": ("q_proj", "v_proj")}, 129_024, 256),
+    pytest.param("llama", "peft/lora", {"targets": ("q_proj", "v_proj")}, 9_175_040, 32, marks=pytest.mark.thorough),
+    pytest.param("llama", "peft/prefix_tuning", {"num_virtual_tokens": 2}, 11_468_800, 200, marks=pytest.mark.thorough),
+    pytest.param("llama", "peft/vera", {"targets": ("q_proj", "v_proj")}, 129_024, 256, marks=pytest.mark.thorough),
 ]
 
 
@@ -93,7 +93,7 @@ def test_published_counts_are_met_by_the_published_sizes(
     assert (found.size, found.parameters, found.deviation) == (size, published, 0)
 
 
-@pytest.mark.parametrize("method", ["adalora", "peft/adalora"])
+@pytest.mark.parametrize("method", ["adalora", pytest.param("peft/adalora", marks=pytest.mark.thorough)])
 def test_the_published_count_of_adalora_is_its_peak(models: dict[str, nn.Module], method: str) -> None:
     settings: dict[str, Any] = {"targets": QUERY_VALUE, "initial_rank": 64, "target_rank": 32}
     if method == "peft/adalora":

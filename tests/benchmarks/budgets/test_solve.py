@@ -33,7 +33,7 @@ def trains(model: nn.Module, method: inarch.Method | None) -> int:
     return report.trainable - report.trainable_head
 
 
-@pytest.mark.parametrize("name", ["llama", "bert"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("bert", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("method", SIZED)
 def test_every_size_is_found_by_its_count_and_the_nearest_in_between(method: str, name: str) -> None:
     model = FAMILIES[name].model()

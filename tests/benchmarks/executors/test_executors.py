@@ -150,6 +150,7 @@ def test_leaving_by_an_error_stops_what_runs(name: str, tmp_path: Path, monkeypa
     assert time.monotonic() - begin < 25.0  # the jobs would wait for 30 seconds
 
 
+@pytest.mark.thorough
 def test_leaving_without_an_error_waits_for_all_that_was_not_cancelled(tmp_path: Path) -> None:
     with ProcessPool(1) as pool:
         first, second, third = (pool.submit(jobs.wait_until, tmp_path / "door") for _ in range(3))
@@ -172,6 +173,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Or a run would go on beside the one that resumes it."""
     script = tmp_path / "parent.py"
@@ -247,6 +249,7 @@ def test_ray_joins_a_cluster_and_survives_the_loss_of_a_machine(
         cluster.shutdown()
 
 
+@pytest.mark.thorough
 def test_slurm_carries_a_job_through_submitit(tmp_path: Path) -> None:
     with slurm(tmp_path) as executor:
         assert executor.submit(operator.mul, 6, 7).result(60) == 42

@@ -60,7 +60,8 @@ def test_from_a_suite_to_a_report(tmp_path: Path, suite: str, capsys: pytest.Cap
     assert (difference["one"], difference["other"], difference["task"]) == ("lora", "bitfit", "toy")
     assert difference["verdict"] in bench(capsys, "compare", "lora", "bitfit", "--suite", suite, *store)
 
-    bench(capsys, "export", str(tmp_path / "runs.csv"), *store)
+    assert "12 runs" in bench(capsys, "export", str(tmp_path / "runs.csv"), *store)
+    assert json.loads(bench(capsys, "export", str(tmp_path / "runs.csv"), "--json", *store))["runs"] == 12
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 1 + 12
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.thorough
 def test_a_search_killed_at_any_line_of_its_journal_loses_and_doubles_nothing(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     script = Path(__file__).with_name("killing.py")

@@ -225,6 +225,7 @@ def test_goes_on_from_a_file_to_the_same_bits(interrupted: int, tmp_path: Path) 
     assert all(torch.equal(mine[key], other[key]) for key in mine)
 
 
+@pytest.mark.thorough
 def test_in_trainer_a_killed_run_resumes(config_file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from inarch.training.folder import RunFolder
 
@@ -372,6 +373,7 @@ def test_half_precision() -> None:
     assert adapter.method.rank_pattern is not None
 
 
+@pytest.mark.thorough
 def test_a_compiled_model_trains_through_its_schedule() -> None:
     torch.compiler.reset()
     family = FAMILIES["bert"]

@@ -120,6 +120,7 @@ def test_the_magnitude_starts_as_the_norm_of_the_weight() -> None:
         torch.testing.assert_close(m, stored.weight.norm(dim=0), rtol=1e-6, atol=0)
 
 
+@pytest.mark.thorough
 def test_compiled_in_one_graph() -> None:
     model = FAMILIES["llama"].model()
     perturb(inarch.attach(model, "lora", rank=4, dora=True))

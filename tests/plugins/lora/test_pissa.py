@@ -161,6 +161,7 @@ def test_a_file_of_peft_s_own_pissa_is_not_taken_for_lora() -> None:
         LoRAInPeft().method(config, {"0": {"lora_A": (3, 8), "lora_B": (6, 3)}})
 
 
+@pytest.mark.thorough
 def test_compiled_in_one_graph() -> None:
     model = FAMILIES["llama"].model()
     perturb(inarch.attach(model, "lora", rank=4, initialisation="pissa"))

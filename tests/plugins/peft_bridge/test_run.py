@@ -10,6 +10,7 @@ from inarch.errors import InarchError, TrainingError
 from inarch.training.evaluation import evaluate
 
 from runs import KillAt, Killed, Write, assert_same_run, run
+from sampled import one_of
 
 pytestmark = pytest.mark.usefixtures("without_picture")
 TARGETS = ["@attention.query", "@attention.value"]
@@ -21,7 +22,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_of(METHODS))
 def test_a_killed_run_resumes_to_the_same_bits(method: str, config_file: Write) -> None:
     settings = {"method": {"name": method, **METHODS[method]}, "training__num_train_epochs": 2}
     whole = run(config_file(**settings, output="whole"))

@@ -54,6 +54,7 @@ def test_other_settings_stay(method: str) -> None:
     assert type(other).from_dict(json.loads(json.dumps(other.to_dict()))) == other
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", SIZED)
 def test_budgets_are_met_within_half_a_step(method: str, llama: Family) -> None:
     model = llama.model()

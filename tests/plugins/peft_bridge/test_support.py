@@ -45,6 +45,7 @@ def test_of_tasks_and_settings() -> None:
     assert "use_cache" in str(supports("xlora")["refuses"])
 
 
+@pytest.mark.thorough
 def test_what_is_listed_is_what_trying_finds() -> None:
     """For every method, with the random numbers left as they are."""
     torch.manual_seed(0)
