@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 from inarch_benchmarks.embedded.glyphs import INK, SIZE
-from inarch_benchmarks.embedded.quiet import quiet_transformers
 
 WIDTH = 64
 

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from inarch_benchmarks.embedded.quiet import quiet_transformers
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 
 PADDING, UNKNOWN, START, END, MASK = SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 

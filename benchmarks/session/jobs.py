@@ -9,6 +9,7 @@ from inarch_benchmarks.comparison import surroundings
 from inarch_benchmarks.comparison.catalogue import prepare
 from inarch_benchmarks.comparison.files import StoreError
 from inarch_benchmarks.comparison.model import Base
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 from inarch_benchmarks.comparison.record import RunRecord
 from inarch_benchmarks.comparison.run import perform
 from inarch_benchmarks.comparison.specification import RunSpecification
@@ -17,7 +18,8 @@ from inarch_benchmarks.comparison.store import RunStore
 
 def prepare_base(name: str) -> dict[str, str]:
     """A base, made or found."""
-    return asdict(prepare(name, lambda work: None))
+    with quiet_transformers():  # its advice would break the bar
+        return asdict(prepare(name, lambda work: None))
 
 
 def compute_run(specification: Mapping[str, Any], place: str, store: str) -> dict[str, Any]:
@@ -26,7 +28,8 @@ def compute_run(specification: Mapping[str, Any], place: str, store: str) -> dic
     The worker writes it into the store where it reaches it: a run whose session was killed meanwhile is not lost.
     """
     wanted = RunSpecification.model_validate(specification)
-    record = perform(wanted, Base(wanted.model, place, wanted.weights))
+    with quiet_transformers():
+        record = perform(wanted, Base(wanted.model, place, wanted.weights))
     with suppress(StoreError):  # the session will put it, or say why it cannot
         RunStore(store).put(record)
     return record.model_dump(mode="json")

@@ -8,6 +8,7 @@ from typing import Any
 from inarch_benchmarks.comparison import surroundings
 from inarch_benchmarks.comparison.cell import Cell
 from inarch_benchmarks.comparison.files import write_whole
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 from inarch_benchmarks.comparison.timing import time_cells
 
 VERSION = 1
@@ -20,7 +21,8 @@ def missing_timings(store: Path, places: Sequence[Sequence[Cell]]) -> list[list[
 
 def time_place(cells: Sequence[Mapping[str, Any]], rounds: int) -> dict[str, dict[str, Any]]:
     """What ``time_cells`` gives of cells that came as JSON, with what it was measured on."""
-    figures = time_cells([Cell.model_validate(cell) for cell in cells], rounds)
+    with quiet_transformers():
+        figures = time_cells([Cell.model_validate(cell) for cell in cells], rounds)
     about = {
         "version": VERSION,
         "rounds": rounds,

@@ -24,6 +24,8 @@ import inarch
 from inarch.errors import InarchError, PlanError, UnknownNameError
 from inarch.quant import FourBitLinear, Int8Linear, QuantisedLinear, weight_format
 
+from sampled import one_of
+
 TOKENS = torch.randint(3, 40, (2, 9), generator=torch.Generator().manual_seed(0))
 WIDTH = 64
 
@@ -110,7 +112,7 @@ def test_routers_gates_and_tied_maps_stay() -> None:
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("name", ["llama", "gpt2", "bert"])
+@pytest.mark.parametrize("name", one_of(["llama", "gpt2", "bert"]))
 @pytest.mark.parametrize("method", [m for m in sorted(inarch.methods()) if not m.startswith("peft/")])
 def test_every_method_trains_saves_and_merges_or_says_no(method: str, name: str, kind: str, tmp_path: Any) -> None:
     settings: dict[str, Any] = {"rank": 4} if method in ("lora", "loreft") else {}

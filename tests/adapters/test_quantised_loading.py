@@ -37,6 +37,8 @@ from inarch.adapters.quantisation_config import Quantization
 from inarch.errors import ConfigError, FormatError, ModelError, PlanError, UnknownNameError
 from inarch.quant import FourBitLinear, Int8Linear, QuantisedLinear
 
+from sampled import one_of
+
 TOKENS = torch.randint(3, 40, (2, 9), generator=torch.Generator().manual_seed(0))
 WIDTH = 64
 SIZES = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -181,7 +183,7 @@ BITSANDBYTES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", one_of([torch.bfloat16, torch.float32]))
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bert", "t5"])
 def test_what_bitsandbytes_saved_is_loaded(

@@ -12,6 +12,7 @@ from inarch import RouteError
 from alone import alone, routed
 from attentions import Prefix, road  # noqa: F401 - a fixture
 from families import FAMILIES, Family, perturb
+from sampled import one_of
 
 ROWS = ["short", None, "long", "lora", "short", "other"]
 EQUAL = ["short", "other", "other", "short", "short", "other"]
@@ -42,7 +43,7 @@ def batch_of(family: Family, *, padded: bool = False) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("rows", [ROWS, EQUAL], ids=["of any length", "of one length"])
+@pytest.mark.parametrize("rows", one_of([ROWS, EQUAL]), ids=["of any length", "of one length"])
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_each_row_attends_to_its_own(
     family: Family, implementation: str, rows: list[str | None], padded: bool, road: str

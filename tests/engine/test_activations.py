@@ -16,6 +16,7 @@ from inarch.quant.recomputation import recomputation
 from checkpointing import Attentions, all_blocks, assert_equal, larger, step, without_dropout
 from families import FAMILIES, Family, perturb
 from mixtures import MAKERS, mixture
+from sampled import one_of
 
 LEVELS: dict[str, Callable[..., Any]] = {
     "full": keep_input,
@@ -26,7 +27,7 @@ LEVELS: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dropout", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", one_of([torch.float32, torch.float64]))
 def test_results_are_the_same_to_the_bit(family: Family, level: str, dropout: bool, dtype: torch.dtype) -> None:
     model = family.model().to(dtype)
     if not dropout:

@@ -120,6 +120,7 @@ def test_a_batch_without_labels_is_refused() -> None:
     assert_same(before, snapshot(model))
 
 
+@pytest.mark.thorough
 def test_a_copy_is_checkpointed_and_given_back_too() -> None:
     model, batch = _adapted("llama")
     before, reference = snapshot(model)["attributes"], step(model, batch)
@@ -160,6 +161,7 @@ def test_a_device_too_small_to_measure_the_batch(monkeypatch: pytest.MonkeyPatch
     assert scaled.predicted_peak == pytest.approx(exact.predicted_peak, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_quantised_bases() -> None:
     from inarch.quant import FourBitLinear
 

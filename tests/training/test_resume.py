@@ -52,6 +52,7 @@ def test_resuming_in_the_middle_of_an_epoch(config_file: Write) -> None:
     assert_same_run(whole.folder, run(path, resume=True).folder)
 
 
+@pytest.mark.thorough
 def test_half_a_checkpoint_is_not_resumed_from(config_file: Write) -> None:
     whole = run(config_file(output="whole"))
     path = config_file()
@@ -78,6 +79,7 @@ def test_killed_between_the_last_step_and_the_end(config_file: Write, schedule: 
     assert_same_run(whole.folder, run(path, resume=True).folder)
 
 
+@pytest.mark.thorough
 def test_a_moved_run_resumes(config_file: Write, tmp_path: Path) -> None:
     whole = run(config_file(output="whole"))
     path = config_file(output="before")

@@ -8,9 +8,9 @@ from torch import nn
 
 from inarch_benchmarks.comparison.examples import Examples
 from inarch_benchmarks.comparison.model import Base, BenchmarkModel
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 from inarch_benchmarks.embedded.base import Pretraining, drawn, parts, pretrained_base
 from inarch_benchmarks.embedded.models.general import mean_loss, with_backbone
-from inarch_benchmarks.embedded.quiet import quiet_transformers
 
 
 class GlyphViT(BenchmarkModel):

@@ -7,7 +7,7 @@ from torch import nn
 
 from inarch import ModelError
 from inarch_benchmarks.comparison.model import Base
-from inarch_benchmarks.embedded.quiet import quiet_transformers
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 
 
 def loaded(kind: Any, base: Base, seed: int, *, pretrained: bool, new_head: bool = False, **settings: Any) -> nn.Module:

@@ -13,8 +13,8 @@ from torch import nn
 from inarch import ModelError
 from inarch_benchmarks.comparison.examples import Examples, TensorExamples
 from inarch_benchmarks.comparison.model import Base
+from inarch_benchmarks.comparison.quiet import quiet_transformers
 from inarch_benchmarks.comparison.task import BenchmarkTask, Lessons, Score
-from inarch_benchmarks.embedded.quiet import quiet_transformers
 from inarch_benchmarks.embedded.tasks.classified import classification_score
 from inarch_benchmarks.embedded.tasks.loading import loaded
 
