@@ -16,11 +16,14 @@ class StepMemory:
     Counted are the parameters and buffers of the model with its adapter, the gradients, the optimizer's state, and
     what autograd saves for the backward pass, each storage once and parameters and buffers not among it. A step of
     several accumulated parts counts the largest part.
+
+    Args:
+        counted: By an earlier part of the run, with the device's peak in it.
     """
 
-    def __init__(self) -> None:
-        self._counted: Memory | None = None
-        self._device_peak: int | None = None
+    def __init__(self, counted: Memory | None = None) -> None:
+        self._counted = counted
+        self._device_peak = counted.device_peak if counted else None
 
     @contextmanager
     def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:

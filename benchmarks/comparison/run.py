@@ -1,10 +1,10 @@
 """One run, from its specification to its record."""
 
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,27 @@ from inarch_benchmarks.comparison import surroundings
 from inarch_benchmarks.comparison.catalogue import made_model, task
 from inarch_benchmarks.comparison.memory import StepMemory
 from inarch_benchmarks.comparison.model import Base
-from inarch_benchmarks.comparison.record import Curve, Forgetting, Parameters, RunRecord, Seconds
+from inarch_benchmarks.comparison.record import Curve, Forgetting, Memory, Parameters, RunRecord, Seconds
 from inarch_benchmarks.comparison.scorer import examine, measure
 from inarch_benchmarks.comparison.specification import RunSpecification
 from inarch_benchmarks.comparison.task import BenchmarkTask, Lessons
 from inarch_benchmarks.comparison.training import POINTS, DivergedError, Point, train
+from inarch_benchmarks.comparison.unfinished import Unfinished
+from inarch_benchmarks.comparison.watch import Watch
 
 VALIDATIONS = 4
 """How often the validation score is written down during the training of a test run; it divides ``POINTS``."""
 
-CONTENDED = 0.9
-"""A run with less processor time than this share of its wall time on a CPU had to wait for something else."""
 
-
-def perform(specification: RunSpecification, base: Base) -> RunRecord:
+def perform(specification: RunSpecification, base: Base, unfinished: Unfinished | None = None) -> RunRecord:
     """Train and score as specified. An error of the run is part of its record, never raised.
 
     Args:
         specification: What to run.
         base: The model of its name, which lies ready.
+        unfinished: Where training goes on from and keeps how far it is; nowhere by default.
     """
-    run = _Run(specification, base)
+    run = _Run(specification, base, unfinished or Unfinished(None))
     found: dict[str, Any] = {}
     try:
         with _random_state():
@@ -81,12 +81,13 @@ _losses_of_bases: dict[tuple[str, str], float] = {}
 class _Run:
     """A run while it goes on; its curve is there also when it fails."""
 
-    def __init__(self, specification: RunSpecification, base: Base) -> None:
+    def __init__(self, specification: RunSpecification, base: Base, unfinished: Unfinished) -> None:
         self._specification = specification
         self._base = base
+        self._unfinished = unfinished
         self._points: list[Point] = []
         self._validations: list[tuple[int, float]] = []
-        self._watch = _Watch()
+        self._watch = Watch()
 
     def results(self) -> dict[str, Any]:
         """Everything that the record holds of a finished run."""
@@ -134,12 +135,43 @@ class _Run:
                     score = measure(on, model, lessons.validation)
                 self._validations.append((point.step, score.metrics[on.metric]))
 
-        train(model, adapter, lessons.training, wanted.recipe, wanted.learning_rate, wanted.seed, memory, on_point)
+        train(
+            model,
+            adapter,
+            lessons.training,
+            wanted.recipe,
+            wanted.learning_rate,
+            wanted.seed,
+            memory,
+            on_point,
+            self._unfinished,
+            lambda: self._notes(memory),
+        )
+
+    def _notes(self, memory: StepMemory) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state of training."""
+        counted = memory.result()
+        return {
+            "points": [asdict(point) for point in self._points],
+            "validations": self._validations,
+            "watch": self._watch.notes(),
+            "memory": counted.model_dump() if counted else None,
+        }
+
+    def _go_on(self) -> StepMemory:
+        """Take up what an earlier part of the run has noted; gives the memory that it counted."""
+        notes = self._unfinished.find()
+        if not notes:
+            return StepMemory()
+        self._points = [Point(**point) for point in notes["points"]]
+        self._validations = [(step, score) for step, score in notes["validations"]]
+        self._watch.add(notes["watch"])
+        return StepMemory(Memory(**notes["memory"]) if notes["memory"] else None)
 
     def _trained(self, on: BenchmarkTask, lessons: Lessons, model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         """Train, and say what it took."""
         parameters = count_parameters(on, model, adapter)
-        memory = StepMemory()
+        memory = self._go_on()
         with self._watch.lap("training"):
             self._train(on, lessons, model, adapter, memory)
             adapter.finish()
@@ -211,30 +243,6 @@ def stored_bytes(adapter: Adapter) -> int:
     with tempfile.TemporaryDirectory() as folder:
         adapter.save(folder)
         return sum(file.stat().st_size for file in Path(folder).iterdir())
-
-
-class _Watch:
-    """Wall time by what it was spent on, and the processor time beside it."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self.laps: dict[str, float] = {}
-        self._processor: dict[str, float] = {}
-
-    @contextmanager
-    def lap(self, name: str) -> Iterator[None]:
-        wall, processor = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            self.laps[name] = self.laps.get(name, 0.0) + time.perf_counter() - wall
-            self._processor[name] = self._processor.get(name, 0.0) + time.process_time() - processor
-
-    def total(self) -> float:
-        return time.perf_counter() - self._started
-
-    def contended(self, name: str) -> bool:
-        return self._processor.get(name, 0.0) < CONTENDED * self.laps.get(name, 0.0)
 
 
 @contextmanager

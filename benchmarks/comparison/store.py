@@ -38,6 +38,7 @@ class RunStore:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.runs = self.folder / "runs"
+        self.unfinished = self.folder / "unfinished"
         self._about = self.folder / "store.json"
         self._check_version()
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from math import cos, isfinite, pi
 from typing import Any
 
@@ -14,6 +15,7 @@ from inarch import Adapter
 from inarch_benchmarks.comparison.examples import Batch, Examples
 from inarch_benchmarks.comparison.memory import StepMemory
 from inarch_benchmarks.comparison.recipe import Recipe
+from inarch_benchmarks.comparison.unfinished import Unfinished
 
 POINTS = 20
 """How often the training loss is written down."""
@@ -47,6 +49,8 @@ def train(
     seed: int,
     memory: StepMemory,
     on_point: Callable[[Point], None],
+    unfinished: Unfinished,
+    notes: Callable[[], dict[str, Any]],
 ) -> None:
     """Train what an adapter trains, in place; the model is in evaluation mode afterwards.
 
@@ -59,6 +63,8 @@ def train(
         seed: Of the order of the examples and of dropout.
         memory: Told of the steps; it counts bytes in the first.
         on_point: Called at each point of the curve, with the model in evaluation mode.
+        unfinished: Where it goes on from, and keeps how far it is.
+        notes: What is to be kept with that.
 
     Raises:
         DivergedError: The loss is not finite; noticed at the next point of the curve.
@@ -66,15 +72,18 @@ def train(
     steps = recipe.steps or 0
     if steps == 0:
         return
+    unfinished.restore_adapter(adapter)
     trained = list(adapter.parameters())
     optimizer = make_optimizer(adapter, recipe, learning_rate)
     scheduler = make_scheduler(optimizer, recipe)
     place = device_of(model)
     torch.manual_seed(seed)
+    unfinished.restore_training(optimizer, scheduler)
     model.train()
     losses: list[torch.Tensor] = []
     started = time.perf_counter()
-    for step, rows in enumerate(order(len(examples), recipe, seed), start=1):
+    batches = enumerate(order(len(examples), recipe, seed), start=1)
+    for step, rows in islice(batches, unfinished.steps, None):
         with memory.step(model, optimizer):
             losses.append(_step(model, examples, rows, recipe, place))
             nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
@@ -88,6 +97,8 @@ def train(
             point = Point(step, loss, (time.perf_counter() - started) / len(losses))
             model.eval()
             on_point(point)
+            if unfinished.due and step < steps:
+                unfinished.keep(step, adapter, optimizer, scheduler, notes())
             model.train()
             losses.clear()
             started = time.perf_counter()

@@ -14,6 +14,7 @@ from inarch_benchmarks.comparison.record import RunRecord
 from inarch_benchmarks.comparison.run import perform
 from inarch_benchmarks.comparison.specification import RunSpecification
 from inarch_benchmarks.comparison.store import RunStore
+from inarch_benchmarks.comparison.unfinished import Unfinished
 
 
 def prepare_base(name: str) -> dict[str, str]:
@@ -25,13 +26,17 @@ def prepare_base(name: str) -> dict[str, str]:
 def compute_run(specification: Mapping[str, Any], place: str, store: str) -> dict[str, Any]:
     """The record of a run.
 
-    The worker writes it into the store where it reaches it: a run whose session was killed meanwhile is not lost.
+    The worker writes it into the store where it reaches it: a run whose session was killed meanwhile is not lost. A
+    long run that is killed itself goes on where it was, by its checkpoints in the store.
     """
     wanted = RunSpecification.model_validate(specification)
+    runs = RunStore(store)
+    unfinished = Unfinished(runs.unfinished / wanted.id)
     with quiet_transformers():
-        record = perform(wanted, Base(wanted.model, place, wanted.weights))
+        record = perform(wanted, Base(wanted.model, place, wanted.weights), unfinished)
     with suppress(StoreError):  # the session will put it, or say why it cannot
-        RunStore(store).put(record)
+        runs.put(record)
+        unfinished.forget()
     return record.model_dump(mode="json")
 
 
