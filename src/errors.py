@@ -20,7 +20,7 @@
     │   └── MissingPluginError      a checkpoint of a method that is not installed here
     └── TrainingError           a run that cannot go on, such as one whose loss is NaN
 
-Every message names the thing, shows what was there and says what to do.
+Every message names the thing, shows what was there and says what to do. Warnings are of ``InarchWarning``.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,10 @@ from difflib import get_close_matches
 
 class InarchError(Exception):
     """The root of the tree: catch it to catch whatever Inarch refuses."""
+
+
+class InarchWarning(UserWarning):
+    """The root of Inarch's warnings; on the command line each is one line."""
 
 
 class ConfigError(InarchError, ValueError):

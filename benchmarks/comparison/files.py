@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from inarch import InarchError
+from inarch import InarchError, InarchWarning
 
 
 class StoreError(InarchError, OSError):
     """A store that cannot be read, written or worked on."""
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(InarchWarning):
     """A file of a store that is damaged and was set aside."""
 
 

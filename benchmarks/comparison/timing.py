@@ -21,8 +21,9 @@ from inarch import Adapter, InarchError
 from inarch_benchmarks.comparison.catalogue import task
 from inarch_benchmarks.comparison.cell import Cell
 from inarch_benchmarks.comparison.examples import Batch
-from inarch_benchmarks.comparison.run import CONTENDED, adapted
+from inarch_benchmarks.comparison.run import adapted
 from inarch_benchmarks.comparison.training import device_of, make_optimizer, on_device, precision
+from inarch_benchmarks.comparison.watch import CONTENDED
 
 STEPS = 3
 """Training steps and forward passes of one contender in a round; their mean is one figure."""

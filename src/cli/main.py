@@ -3,14 +3,15 @@
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
-from ..errors import InarchError
-from ..registry import PluginWarning, registry
+from ..errors import InarchError, InarchWarning
+from ..registry import registry
 from .check import check
 from .doctor import doctor
 from .eval import evaluate
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        code = int(_app()([word for word in words if word != "--debug"], standalone_mode=False) or 0)
+        with _warnings_in_one_line():
+            code = int(build_app()([word for word in words if word != "--debug"], standalone_mode=False) or 0)
     except CommandLineError as error:
         _say(error.format_message())
         return REFUSED
@@ -72,14 +74,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _app() -> typer.Typer:
-    """The command line, with a line for each plugin that was left out instead of Python's warning."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PluginWarning)
-        app = build_app()
-    for warning in caught:
-        print(f"inarch: warning: {warning.message}", file=sys.stderr)  # noqa: T201 - one line
-    return app
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Inside, Inarch's own warnings are a line each, all of them; others are shown as Python does."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, InarchWarning):
+            print(f"inarch: warning: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201 - one line
+        else:
+            usual(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InarchWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _version(wanted: bool) -> None:

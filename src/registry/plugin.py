@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
+from ..errors import InarchWarning
+
 State = Literal["loaded", "disabled", "failed"]
 
 
-class PluginWarning(UserWarning):
+class PluginWarning(InarchWarning):
     """A plugin that was left out, and why."""
 
 

@@ -65,6 +65,18 @@ def test_from_a_suite_to_a_report(tmp_path: Path, suite: str, capsys: pytest.Cap
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 1 + 12
 
 
+def test_a_damaged_record_is_told_of_in_one_line(
+    tmp_path: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ["--store", str(tmp_path / "store")]
+    bench(capsys, "run", suite, "--engine", "here", "--runs", "2", *store)
+    damaged, *_ = sorted((tmp_path / "store" / "runs").glob("*/*.json"))
+    damaged.write_text("{")
+    assert main(["bench", "report", suite, *store]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert line.startswith(f"inarch: warning: {damaged} is damaged, it is now {damaged.name}.damaged")
+
+
 def test_a_query_is_answered(tmp_path: Path, suite: str, capsys: pytest.CaptureFixture[str]) -> None:
     store = ["--store", str(tmp_path / "store")]
     bench(capsys, "run", suite, "--engine", "here", "--runs", "2", "--json", *store)
