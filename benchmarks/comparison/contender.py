@@ -22,6 +22,7 @@ class Contender:
         budget: Trained parameters wanted, as the suite says it; None where the method runs as it is set.
         pretrained: Whether it starts from the pretrained base.
         trained: Whether it is trained at all; if not, it is the base as it is, with a head that is not trained.
+        tasks: Those it is tried on; none for every task.
     """
 
     label: str
@@ -32,10 +33,15 @@ class Contender:
     budget: int | str | None = None
     pretrained: bool = True
     trained: bool = True
+    tasks: tuple[str, ...] = ()
 
     def rate(self, task: str) -> float | None:
         """The suite's learning rate for a task."""
         return self.rates.get(task) if isinstance(self.rates, dict) else self.rates
+
+    def runs_on(self, task: str) -> bool:
+        """Whether it is tried on a task."""
+        return not self.tasks or task in self.tasks
 
 
 def contenders(suite: Suite) -> list[Contender]:
@@ -47,7 +53,9 @@ def contenders(suite: Suite) -> list[Contender]:
 
 
 def _of(entry: MethodEntry, suite: Suite) -> list[Contender]:
-    plain = Contender(entry.called, entry.method, entry.settings, "method", entry.learning_rate)
+    plain = Contender(
+        entry.called, entry.method, entry.settings, "method", rates=entry.learning_rate, tasks=entry.tasks
+    )
     if not suite.budgets or not entry.budgets:
         return [plain]
     return [replace(plain, label=f"{entry.called} @ {budget}", budget=budget) for budget in suite.budgets]

@@ -97,21 +97,19 @@ def resolve(suite: Suite, bases: Mapping[str, Base]) -> Resolved:
     cells: list[Cell] = []
     refused: dict[str, list[PlanError]] = {}
     told: list[str] = []
-    places = 0
     for entry in suite.tasks:
         for name in suite.models or (task(entry.name).model,):
             setting = _Setting(suite, entry, bases[name])
-            places += 1
-            for contender in contenders(suite):
+            for contender in (each for each in contenders(suite) if each.runs_on(entry.name)):
                 try:
                     cells.append(setting.cell(contender))
                 except PlanError as error:
                     refused.setdefault(contender.label, []).append(error)
                     told.append(f"{contender.label} is left out on {entry.name}: {' '.join(str(error).split())}")
+    there = {cell.contender for cell in cells}
     for contender in contenders(suite):
-        errors = refused.get(contender.label, [])
-        if contender.kind == "method" and len(errors) == places:
-            raise errors[0]
+        if contender.kind == "method" and contender.label not in there:
+            raise refused[contender.label][0]
     return Resolved(tuple(cells), tuple(told))
 
 

@@ -52,6 +52,7 @@ class MethodEntry(_Section):
         settings: Of the method; the rest is as the method has it.
         learning_rate: Where the suite is not tuned: one rate, or one for each task by name.
         budgets: Whether its size is solved for each budget of the suite; if not, it runs as it is set.
+        tasks: Those it is tried on, where it cannot be on all; every task of the suite where it is left out.
     """
 
     method: str
@@ -59,6 +60,7 @@ class MethodEntry(_Section):
     settings: dict[str, Any] = {}
     learning_rate: float | dict[str, float] | None = None
     budgets: bool = True
+    tasks: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -155,6 +157,17 @@ class Suite(_Section):
         _require_once([*labels, *self.references], "two contenders have one label; give one of them another")
         if self.baseline is not None and self.baseline not in labels:
             raise ValueError(f'baseline is "{self.baseline}": {suggestion(self.baseline, labels)}'.rstrip("."))
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_of_methods(self) -> Self:
+        tasks = [task.name for task in self.tasks]
+        for entry in self.methods:
+            for name in entry.tasks:
+                if name not in tasks:
+                    raise ValueError(f'{entry.called} names the task "{name}": {suggestion(name, tasks)}'.rstrip("."))
+            if entry.tasks and entry.called == self.baseline_label:
+                raise ValueError(f"{entry.called} is the baseline, which runs on every task: leave out its tasks")
         return self
 
     @property

@@ -117,6 +117,15 @@ def test_methods_meet_budgets(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toys")
+def test_a_method_is_tried_on_its_tasks_alone(tmp_path: Path) -> None:
+    methods = [LORA, {"method": "bitfit", "tasks": ["toy"]}]
+    plan = run(tmp_path, tasks=["toy", "toy-slow"], methods=methods, seeds=1, recipe={"steps": 2})
+    tried = {(cell.contender, cell.task) for cell in plan.cells if cell.kind == "method"}
+    assert tried == {("lora", "toy"), ("bitfit", "toy"), ("lora", "toy-slow")}
+    assert not plan.refused
+
+
+@pytest.mark.usefixtures("toys")
 def test_an_impossible_budget_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"81|size 3"):
         run(tmp_path, methods=[LORA], budgets=[100_000], control=False)
@@ -155,6 +164,8 @@ def test_what_cannot_be_is_refused_before_anything_is_run(
         ({"baseline": "lroa"}, 'did you mean "lora"'),
         ({"tuning": {"trails": 3}}, 'did you mean "trials"'),
         ({"tasks": ["toy", "toy"]}, "stands twice"),
+        ({"methods": [LORA, {"method": "bitfit", "tasks": ["toyy"]}]}, 'did you mean "toy"'),
+        ({"methods": [LORA | {"tasks": ["toy"]}]}, "runs on every task"),
     ],
 )
 def test_a_wrong_suite_says_where_and_how(changes: dict[str, Any], words: str) -> None:
