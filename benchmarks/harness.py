@@ -1,9 +1,9 @@
 """What the harness itself costs, by ``python -m inarch_benchmarks.harness``.
 
-Its share of a session: the wall time in which nothing is loaded, trained, saved or scored. And the time of ``inarch
-bench report``, as typed in a terminal, from a store of 100,000 runs: on a suite that owns two thousand of them, and on
-one that owns all the others. The figures go to ``benchmarks/results/harness.json`` with the machine, the versions and
-the date.
+Its share of a session: the wall time in which nothing is loaded, trained, saved or scored. And of a store of 100,000
+runs, as typed in a terminal: the time of ``inarch bench report`` for a suite of the size of the shipped ones, and of
+``inarch bench query`` over all runs, without and with the index that the first query leaves. The figures go to
+``benchmarks/results/harness.json`` with the machine, the versions and the date.
 """
 
 import json
@@ -31,13 +31,13 @@ from inarch_benchmarks.session.limits import Limits
 from inarch_benchmarks.session.plan import Plan, keep_plan
 from inarch_benchmarks.session.session import run_suite
 
-from .side_by_side import command
+from .side_by_side import command as benchmark
 
 RESULTS = Path(__file__).parent / "results" / "harness.json"
-SIZES = {"small": (20, 10), "large": (490, 20)}
-"""Contenders and tasks of the suites in the store."""
+SUITES, CONTENDERS, TASKS, SEEDS = 125, 20, 4, 10
+"""Suites in the store, and what each has."""
 
-SEEDS, ITEMS = 10, 500
+ITEMS = 500
 BASE, HEAD = 264_000, 650
 
 
@@ -46,12 +46,16 @@ def measured(repeats: int) -> dict[str, Any]:
     shares = [share() for _ in track(range(repeats), "sessions", console=Console(stderr=True))]
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(folder)
-        for name, (contenders, tasks) in SIZES.items():
-            fill(store, name, contenders, tasks)
-        seconds = {name: [seconds_of_report(store, name) for _ in range(repeats)] for name in SIZES}
+        for number in track(range(SUITES), "suites of made-up runs", console=Console(stderr=True)):
+            fill(store, f"suite-{number}")
+        query = ["query", "select method, avg(test_accuracy) from runs group by method"]
+        seconds = {
+            "report": [seconds_of(store, "report", str(suite_file(store, "suite-0"))) for _ in range(repeats)],
+            "query, first": [seconds_of(store, *query)],
+            "query": [seconds_of(store, *query) for _ in range(repeats)],
+        }
         stored = len(store.ids())
-    runs = {name: contenders * tasks * SEEDS for name, (contenders, tasks) in SIZES.items()}
-    return {"shares": shares, "stored": stored, "runs": runs, "seconds": seconds}
+    return {"shares": shares, "stored": stored, "of the suite": CONTENDERS * TASKS * SEEDS, "seconds": seconds}
 
 
 def share(steps: int = 75) -> float:
@@ -77,18 +81,18 @@ def share(steps: int = 75) -> float:
     return (wall - work) / wall
 
 
-def fill(store: RunStore, name: str, contenders: int, tasks: int) -> None:
+def fill(store: RunStore, name: str) -> None:
     """Put a suite with made-up finished runs into a store, as a session would have left it."""
     content = {
-        "name": name, "tasks": [f"task {number}" for number in range(tasks)],
-        "methods": [{"method": "made-up", "label": f"contender {number}"} for number in range(contenders)],
+        "name": name, "tasks": [f"task {number}" for number in range(TASKS)],
+        "methods": [{"method": "made-up", "label": f"contender {number}"} for number in range(CONTENDERS)],
         "references": [], "control": False, "seeds": SEEDS,
     }  # fmt: skip
     suite_file(store, name).write_text(json.dumps(content))  # JSON is YAML
     suite = parse_suite(content, name)
-    cells = [cell(name, contender, entry.name) for entry in suite.tasks for contender in range(contenders)]
+    cells = [cell(name, contender, entry.name) for entry in suite.tasks for contender in range(CONTENDERS)]
     keep_plan(Plan(suite=suite, source=name, cells=tuple(cells)), store.folder)
-    for each in track(cells, f"runs of {name}", console=Console(stderr=True)):
+    for each in cells:
         for seed in range(SEEDS):
             store.put(record(each.run(seed, "test", {}), each.parameters))
 
@@ -144,11 +148,11 @@ def record(specification: RunSpecification, parameters: int) -> RunRecord:
     )
 
 
-def seconds_of_report(store: RunStore, suite: str) -> float:
-    """Wall time of the command, its imports and the drawing included."""
-    words = ["bench", "report", str(suite_file(store, suite)), "--store", str(store.folder), "--json"]
+def seconds_of(store: RunStore, *words: str) -> float:
+    """Wall time of ``inarch bench`` with these words, its imports included."""
+    command = [sys.executable, "-m", "inarch", "bench", *words, "--store", str(store.folder), "--json"]
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "inarch", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
 
 
@@ -163,10 +167,10 @@ def table(document: dict[str, Any]) -> Table:
     shares = document["shares"]
     drawn.add_row("share of a session", f"{median(shares):.2%}", f"{min(shares):.2%} to {max(shares):.2%}")
     for name, seconds in document["seconds"].items():
-        what = f"report on {document['runs'][name]:,} of {document['stored']:,} runs"
+        what = f"{name}, {document['stored']:,} runs in the store"
         drawn.add_row(what, f"{median(seconds):.1f} s", f"{min(seconds):.1f} to {max(seconds):.1f} s")
     return drawn
 
 
 if __name__ == "__main__":
-    command(__doc__, RESULTS, 3, measured, table)
+    benchmark(__doc__, RESULTS, 3, measured, table)

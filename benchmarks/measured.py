@@ -90,13 +90,12 @@ def _scored(row: dict[str, Any] | None) -> str:
 def _harness(found: dict[str, Any]) -> str:
     machine = found["machine"]
     share = median(found["shares"])
-    reports = [
-        f"{median(seconds):.1f} s on {found['runs'][name]:,} of them" for name, seconds in found["seconds"].items()
-    ]
+    seconds = {name: f"{median(of):.1f} s" for name, of in found["seconds"].items()}
     return (
         f"`make benchmark`: the harness of comparisons takes {share:.2%} of a session beside loading, training and "
-        f"scoring; from a store of\n{found['stored']:,} runs it reports in {' and in '.join(reports)}; "
-        f"{machine['cpu']}, {machine['date']}."
+        f"scoring. From a store of\n{found['stored']:,} runs it reports on a suite of {found['of the suite']:,} in "
+        f"{seconds['report']}, and answers a query over all of them in {seconds['query']}\n({seconds['query, first']} "
+        f"the first time); {machine['cpu']}, {machine['date']}."
     )
 
 
