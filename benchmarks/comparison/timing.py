@@ -57,10 +57,18 @@ def time_cells(cells: Sequence[Cell], rounds: int) -> dict[str, dict[str, Any]]:
         ``merged`` (None where the method has no merge, with the reason under ``no_merge``) and of the ``base`` alone,
         each a median with its quartiles; ``flops_step`` and ``flops_forward``; ``overhead`` and ``merged_overhead``,
         the medians of what a forward pass takes beyond the base's in the same round, as a share of it; ``contended``,
-        the share of rounds with less processor time than wall time.
+        the share of rounds with less processor time than wall time. Of a contender that cannot make a step, the reason
+        alone under ``failed``.
     """
-    stands = [_stand(cell) for cell in cells]
-    flops = {stand.cell.key: _flops(stand) for stand in stands}
+    stands: list[_Timed] = []
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        try:
+            stand = _stand(cell)
+            found[cell.key] = _flops(stand)
+            stands.append(stand)
+        except Exception as error:  # whatever a stranger's method raises; its runs have failed as well
+            found[cell.key] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     dice = random.Random(0)
     for number in range(rounds + 1):
         for stand in dice.sample(stands, len(stands)):
@@ -69,9 +77,9 @@ def time_cells(cells: Sequence[Cell], rounds: int) -> dict[str, dict[str, Any]]:
                 for times in (stand.steps, stand.adapted, stand.base):
                     times.clear()
                 stand.contended = 0
-    reasons = {stand.cell.key: _time_merged(stand, rounds) for stand in stands}
-    keys = [stand.cell.key for stand in stands]
-    return {key: _figures(stand, rounds) | flops[key] | reasons[key] for key, stand in zip(keys, stands, strict=True)}
+    for stand in stands:
+        found[stand.cell.key] |= _figures(stand, rounds) | _time_merged(stand, rounds)
+    return found
 
 
 def _stand(cell: Cell) -> _Timed:
@@ -134,9 +142,9 @@ def _forward(stand: _Timed) -> None:
         stand.model(**stand.batch)
 
 
-def _flops(stand: _Timed) -> dict[str, int | None]:
+def _flops(stand: _Timed) -> dict[str, Any]:
     """Floating-point operations as torch counts them; None for what it cannot count."""
-    counted: dict[str, int | None] = {}
+    counted: dict[str, Any] = {}
     for name, work in (("flops_forward", _forward), ("flops_step", _step)):
         if work is _step and stand.optimizer is None:
             continue

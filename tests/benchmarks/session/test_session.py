@@ -15,6 +15,8 @@ import yaml
 
 from inarch import ConfigError, PlanError, UnknownNameError
 from inarch_benchmarks.analysis.find import find
+from inarch_benchmarks.comparison import timing
+from inarch_benchmarks.comparison.cell import Cell
 from inarch_benchmarks.comparison.record import RunRecord
 from inarch_benchmarks.comparison.store import RunStore
 from inarch_benchmarks.comparison.suite import Suite, parse_suite
@@ -195,6 +197,23 @@ def test_times_are_measured_in_turn(tmp_path: Path) -> None:
     # A forward pass is two products; the loss's gradient is one more for each, but for the first input's.
     assert lora["flops_forward"] > timings["full"]["flops_forward"] == 2 * 16 * (8 * 8 + 8 * 3)
     assert "no_merge" in timings["bitfit"] or timings["bitfit"]["merged"]
+
+
+@pytest.mark.usefixtures("toys")
+def test_who_cannot_be_timed_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = timing._stand
+
+    def fails_for_bitfit(cell: Cell) -> Any:
+        if cell.method == "bitfit":
+            raise RuntimeError("no\nroom")
+        return stand(cell)
+
+    monkeypatch.setattr(timing, "_stand", fails_for_bitfit)
+    plan = run(tmp_path, timing=1, seeds=1)
+    timings = {entry.contender: entry.timing for entry in entries(plan, tmp_path)}
+    assert timings["bitfit"]["failed"] == "RuntimeError: no room"
+    assert timings["lora"]["step"]["median"] > 0
+    assert timings["lora"]["flops_step"] > 0
 
 
 def command(folder: Path, *words: str) -> list[str]:
