@@ -13,6 +13,7 @@ Workers = Annotated[
 ]
 Runs = Annotated[int | None, typer.Option("--runs", help="Begin at most so many runs now.", min=0)]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Begin runs for so long only.", min=0)]
+Retry = Annotated[bool, typer.Option("--retry", help="Do test runs that failed once more.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder of the report; in the store by default.")]
 
 
@@ -23,6 +24,7 @@ def run(
     workers: Workers = None,
     runs: Runs = None,
     minutes: Minutes = None,
+    retry: Retry = False,
     output: Output = None,
     json: Json = False,
 ) -> None:
@@ -42,6 +44,6 @@ def run(
     kind = executor(engine)
     count = workers or (1 if engine == "here" else surroundings.processors())
     with bar(Console(stderr=True)) as progress:
-        plan = run_suite(chosen, suite, store, lambda: kind(count), Limits(runs, minutes), progress)
+        plan = run_suite(chosen, suite, store, lambda: kind(count), Limits(runs, minutes), progress, retry=retry)
     findings, folder = report_plan(plan, store, output)
     print_findings(findings, folder, json=json)

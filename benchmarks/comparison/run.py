@@ -3,7 +3,7 @@
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import inarch
-from inarch import Adapter
+from inarch import Adapter, InarchError
 from inarch_benchmarks.comparison import surroundings
 from inarch_benchmarks.comparison.catalogue import made_model, task
 from inarch_benchmarks.comparison.memory import StepMemory
@@ -99,10 +99,12 @@ class _Run:
         with nullcontext() if adapter is None else adapter.disabled():
             before = self._loss_of_base(model)
         found = self._trained(on, lessons, model, adapter) if adapter else {"parameters": untrained(model)}
+        after = None
         with watch.lap("scoring"):
             validation = measure(on, model, lessons.validation)
             test = examine(on, base, model) if wanted.purpose == "test" else None
-        after = self._general_loss(model)
+        with suppress(InarchError):  # as a soft prompt leaves no positions for texts as long as the base knows
+            after = self._general_loss(model)
         forgetting = None if before is None or after is None else Forgetting(before=before, after=after)
         return found | {
             "validation": validation,

@@ -17,11 +17,20 @@ from inarch_benchmarks.tuning.space import Space
 
 
 class CellWork:
-    """What is done and what is to be done of one cell. Whatever the store has counts as done."""
+    """What is done and what is to be done of one cell. Whatever the store has counts as done.
 
-    def __init__(self, cell: Cell, suite: Suite, store: RunStore, journal: Any) -> None:
+    Args:
+        cell: The cell.
+        suite: With its number of seeds and trials.
+        store: Of the runs.
+        journal: Of the tuning.
+        retry: Whether test runs that failed are done once more.
+    """
+
+    def __init__(self, cell: Cell, suite: Suite, store: RunStore, journal: Any, *, retry: bool = False) -> None:
         self.cell = cell
         self._store = store
+        self._retry = retry
         self._seeds = suite.seeds
         self._search: Search | None = None
         self._tuning_seeds: range = range(0)
@@ -154,7 +163,9 @@ class CellWork:
     def _record(self, run: RunSpecification) -> RunRecord | None:
         """The record of a run; the store is asked once, what is made later is taken note of."""
         if run.id not in self._records:
-            self._records[run.id] = self._store.get(run.id)
+            record = self._store.get(run.id)
+            again = self._retry and record is not None and record.status == "failed" and run.purpose == "test"
+            self._records[run.id] = None if again else record
         return self._records[run.id]
 
 

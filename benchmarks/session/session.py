@@ -32,6 +32,8 @@ def run_suite(
     make_executor: Callable[[], Executor],
     limits: Limits,
     progress: Progress = lambda stage, done, total: None,
+    *,
+    retry: bool = False,
 ) -> Plan:
     """Compute what a suite lacks.
 
@@ -44,6 +46,7 @@ def run_suite(
         make_executor: Computes the runs.
         limits: How much may be run.
         progress: Told how far it is.
+        retry: Whether test runs that failed are done once more.
 
     Raises:
         ConfigError: A suite that cannot be; nothing was written.
@@ -56,7 +59,7 @@ def run_suite(
         resolved = resolve(suite, bases)
         plan = Plan(suite=suite, source=source, cells=resolved.cells, refused=resolved.refused)
         keep_plan(plan, folder)
-        _Session(plan, store, executor, limits, progress).run()
+        _Session(plan, store, executor, limits, progress, retry).run()
         _time(plan, folder, executor, limits, progress)
     return plan
 
@@ -78,22 +81,25 @@ def prepare_bases(suite: Suite, executor: Executor, progress: Progress) -> dict[
     return bases
 
 
-def works(plan: Plan, store: RunStore) -> list[CellWork]:
+def works(plan: Plan, store: RunStore, *, retry: bool = False) -> list[CellWork]:
     """The work of every cell of a plan."""
     journal = open_journal(store.folder / "tuning.log") if any(cell.search for cell in plan.cells) else None
-    return [CellWork(cell, plan.suite, store, journal) for cell in plan.cells]
+    return [CellWork(cell, plan.suite, store, journal, retry=retry) for cell in plan.cells]
 
 
 class _Session:
     """The loop: as long as there are runs, the most wanted of them are computed."""
 
-    def __init__(self, plan: Plan, store: RunStore, executor: Executor, limits: Limits, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, store: RunStore, executor: Executor, limits: Limits, progress: Progress, retry: bool
+    ) -> None:
         self._suite = plan.suite
         self._store = store
         self._executor = executor
         self._limits = limits
         self._progress = progress
-        self._works = works(plan, store)
+        self._retry = retry
+        self._works = works(plan, store, retry=retry)
         self._running: dict[Future[dict[str, Any]], tuple[RunSpecification, CellWork]] = {}
 
     def run(self) -> None:
@@ -140,7 +146,7 @@ class _Session:
             return lost(specification, str(error))
 
     def _keep(self, record: RunRecord, work: CellWork) -> None:
-        if not self._store.has(record.id):
+        if self._retry or not self._store.has(record.id):
             self._store.put(record)
         for each in self._works if self._shared(work) else (work,):
             each.take(record)

@@ -12,10 +12,10 @@ from inarch.registry import registry
 from inarch_benchmarks.comparison.catalogue import prepare, task
 from inarch_benchmarks.comparison.recipe import Recipe
 from inarch_benchmarks.comparison.record import RunRecord
-from inarch_benchmarks.comparison.run import perform
+from inarch_benchmarks.comparison.run import _losses_of_bases, perform
 from inarch_benchmarks.comparison.specification import RunSpecification
 
-from toy_comparison import CLASSES, WIDTH, LeastSquares, ToyTask
+from toy_comparison import CLASSES, WIDTH, LeastSquares, ToyModel, ToyTask
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -122,6 +122,24 @@ def test_training_never_asks_for_the_test(monkeypatch: pytest.MonkeyPatch) -> No
     assert failed.status == "failed"
     assert len(failed.curve.steps) == 20  # training was over when the test was asked for
     assert asked == ["test"]
+
+
+def test_general_data_that_a_method_refuses_cost_the_run_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = ToyModel.general_loss
+
+    def refuses(self: Any, base: Any, backbone: nn.Module) -> float:
+        if any(parameter.requires_grad for parameter in backbone.parameters()) and refused:
+            raise inarch.ConfigError("no positions are left")
+        refused.append(1)
+        return losses(self, base, backbone)
+
+    refused: list[int] = []
+    _losses_of_bases.clear()
+    monkeypatch.setattr(ToyModel, "general_loss", refuses)
+    record = run()
+    assert record.status == "finished"
+    assert record.forgetting is None
+    assert record.test is not None
 
 
 def test_a_diverged_run_is_recorded_as_such() -> None:

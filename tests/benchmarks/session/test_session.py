@@ -26,6 +26,8 @@ from inarch_benchmarks.session.plan import Plan, kept_plan
 from inarch_benchmarks.session.reporting import entries, report_plan
 from inarch_benchmarks.session.session import run_suite
 
+from toy_comparison import ToyTask
+
 TESTS = Path(__file__).parent.parent.parent
 
 LORA = {"method": "lora", "label": "lora", "settings": {"targets": ["first", "second"], "rank": 2}}
@@ -185,6 +187,23 @@ def test_failed_runs_are_kept_and_told_of(tmp_path: Path) -> None:
     assert row.failures == 3
     assert row.score is None
     assert "The training loss was" in (folder / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("toys")
+def test_failed_runs_are_done_once_more_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyTask, "examination", fails)
+        plan = run(tmp_path, control=False)
+    failed = {record.id for record in RunStore(tmp_path).records() if record.status == "failed"}
+    assert len(failed) == 4 * 3
+    run(tmp_path, control=False)
+    assert {record.status for entry in entries(plan, tmp_path) for record in entry.records} == {"failed"}
+    run_suite(plan.suite, "toys", tmp_path, lambda: Here(1), Limits(), retry=True)
+    assert {record.status for entry in entries(plan, tmp_path) for record in entry.records} == {"finished"}
+    assert set(RunStore(tmp_path).ids()) == failed
 
 
 @pytest.mark.usefixtures("toys")
