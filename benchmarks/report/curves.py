@@ -7,6 +7,7 @@ from inarch_benchmarks.analysis.findings import Findings, Row
 from inarch_benchmarks.report.chart import Canvas, Chart, Key, Panel
 from inarch_benchmarks.report.place import Place
 from inarch_benchmarks.report.theme import MUTED, SERIES
+from inarch_benchmarks.report.ticks import in_round_steps
 from inarch_benchmarks.report.words import listed, number
 
 REFERENCES = ("full", "head")
@@ -55,7 +56,7 @@ def _panel(place: Place, colours: Mapping[str, str]) -> Panel:
 
 
 def _draw(canvas: Canvas, place: Place, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     for row in reversed(rows):
         curve, colour = _curve(row), colours.get(row.entry.contender)
@@ -66,7 +67,7 @@ def _draw(canvas: Canvas, place: Place, rows: Sequence[Row], colours: Mapping[st
         canvas.tip(line, f"{row.entry.contender}: {number(list(curve.values())[-1])} in the end")
     canvas.axes.set_xlabel("steps")
     canvas.axes.set_ylabel(f"{place.metric}, validation")
-    canvas.axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 2)))
+    in_round_steps(canvas.axes.yaxis)
     canvas.axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 

@@ -8,7 +8,8 @@ from inarch_benchmarks.report.chart import Canvas, Chart, Key, Panel
 from inarch_benchmarks.report.figures import figures
 from inarch_benchmarks.report.place import Place
 from inarch_benchmarks.report.theme import BLUE, GREEN, GRID, INK, ORANGE
-from inarch_benchmarks.report.words import number, signed
+from inarch_benchmarks.report.ticks import in_round_steps
+from inarch_benchmarks.report.words import signed
 
 LINE = 24
 """Pixels for each contender."""
@@ -52,7 +53,6 @@ def _panel(place: Place) -> Panel:
 
 
 def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
-    from matplotlib.ticker import FuncFormatter
 
     axes = canvas.axes
     axes.set_xscale("symlog", linthresh=0.01)
@@ -67,5 +67,5 @@ def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", color=GRID)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 2)))
+    in_round_steps(axes.xaxis)
     axes.set_xlabel("rise of the loss, nats an item")

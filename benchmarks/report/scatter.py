@@ -15,6 +15,7 @@ from inarch_benchmarks.report.headline import LIKELY
 from inarch_benchmarks.report.labels import JOINED, Box, Label, extent, placed
 from inarch_benchmarks.report.place import Place
 from inarch_benchmarks.report.theme import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PAPER, PURPLE
+from inarch_benchmarks.report.ticks import in_round_steps
 from inarch_benchmarks.report.words import count, interval, listed, number, seconds, share, size
 
 
@@ -144,7 +145,7 @@ def _draw(canvas: Canvas, place: Place, cost: Cost, points: Sequence[_Point], ab
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: cost.text(value)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 2)))
+    in_round_steps(axes.yaxis)
     axes.set_xlabel(f"{cost.title} (log scale)")
     axes.set_ylabel(place.metric)
     axes.grid(axis="x", which="both", visible=False)
