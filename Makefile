@@ -34,7 +34,7 @@ standard: environment-bench  ## The same with more methods, tuned, at ten seeds;
 
 comparison: environment-bench  ## Compare every method, tuned, on four tasks; writes benchmarks/results/all-methods; takes hours.
 	$(BIN)/inarch bench run all-methods --output benchmarks/results/all-methods
-	$(BIN)/inarch bench export benchmarks/results/all-methods/runs.csv
+	$(BIN)/inarch bench export benchmarks/results/all-methods/runs.parquet
 
 arena: environment-dev  ## Adapt every architecture that transformers can build, by six methods; takes some minutes.
 	$(BIN)/python -m inarch_benchmarks.arena --output $(ARENA)
