@@ -2,11 +2,13 @@
 
 Its share of a session: the wall time in which nothing is loaded, trained, saved or scored. And of a store of 100,000
 runs, as typed in a terminal: the time of ``inarch bench report`` for a suite of the size of the shipped ones, and of
-``inarch bench query`` over all runs, without and with the index that the first query leaves. The figures go to
-``benchmarks/results/harness.json`` with the machine, the versions and the date.
+``inarch bench query`` over all runs, without and with the index that the first query leaves. Beside them stands what
+any command takes to start, most of it for importing torch and transformers: that of ``inarch --version``. The figures
+go to ``benchmarks/results/harness.json`` with the machine, the versions and the date.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -49,11 +51,17 @@ def measured(repeats: int) -> dict[str, Any]:
         for number in track(range(SUITES), "suites of made-up runs", console=Console(stderr=True)):
             fill(store, f"suite-{number}")
         query = ["query", "select method, avg(test_accuracy) from runs group by method"]
-        seconds = {
-            "report": [seconds_of(store, "report", str(suite_file(store, "suite-0"))) for _ in range(repeats)],
-            "query, first": [seconds_of(store, *query)],
-            "query": [seconds_of(store, *query) for _ in range(repeats)],
+        report = ["report", str(suite_file(store, "suite-0"))]
+        seconds: dict[str, list[float]] = {
+            "start": [],
+            "report": [],
+            "query, first": [bench(store, *query)],
+            "query": [],
         }
+        for _ in track(range(repeats), "commands", console=Console(stderr=True)):
+            seconds["start"].append(seconds_of("--version"))
+            seconds["report"].append(bench(store, *report))
+            seconds["query"].append(bench(store, *query))
         stored = len(store.ids())
     return {"shares": shares, "stored": stored, "of the suite": CONTENDERS * TASKS * SEEDS, "seconds": seconds}
 
@@ -148,11 +156,16 @@ def record(specification: RunSpecification, parameters: int) -> RunRecord:
     )
 
 
-def seconds_of(store: RunStore, *words: str) -> float:
-    """Wall time of ``inarch bench`` with these words, its imports included."""
-    command = [sys.executable, "-m", "inarch", "bench", *words, "--store", str(store.folder), "--json"]
+def bench(store: RunStore, *words: str) -> float:
+    """Wall time of ``inarch bench`` with these words on a store."""
+    return seconds_of("bench", *words, "--store", str(store.folder), "--json")
+
+
+def seconds_of(*words: str) -> float:
+    """Wall time of ``inarch`` with these words, its imports included; their bytecode is kept, as it is for users."""
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "inarch", *words], check=True, stdout=subprocess.DEVNULL, env=surroundings)
     return time.perf_counter() - started
 
 
@@ -167,7 +180,7 @@ def table(document: dict[str, Any]) -> Table:
     shares = document["shares"]
     drawn.add_row("share of a session", f"{median(shares):.2%}", f"{min(shares):.2%} to {max(shares):.2%}")
     for name, seconds in document["seconds"].items():
-        what = f"{name}, {document['stored']:,} runs in the store"
+        what = "start of any command" if name == "start" else f"{name}, {document['stored']:,} runs in the store"
         drawn.add_row(what, f"{median(seconds):.1f} s", f"{min(seconds):.1f} to {max(seconds):.1f} s")
     return drawn
 

@@ -95,7 +95,8 @@ def _harness(found: dict[str, Any]) -> str:
         f"`make benchmark`: the harness of comparisons takes {share:.2%} of a session beside loading, training and "
         f"scoring. From a store of\n{found['stored']:,} runs it reports on a suite of {found['of the suite']:,} in "
         f"{seconds['report']}, and answers a query over all of them in {seconds['query']}\n({seconds['query, first']} "
-        f"the first time); {machine['cpu']}, {machine['date']}."
+        f"the first time). Of each, {seconds['start']} are the start of any command, which imports torch; "
+        f"{machine['cpu']}, {machine['date']}."
     )
 
 

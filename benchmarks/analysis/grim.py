@@ -13,7 +13,7 @@ from math import ceil, floor
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 Statistic = Literal["mean", "median"]
 
@@ -89,7 +89,7 @@ def _impossible(row: Reported) -> str:
 def _too_coarse(rows: Sequence[Reported]) -> list[str]:
     first = rows[0]
     single = [row for row in rows if _fits(row, row.items)]
-    chance = float(binom.sf(len(single) - 1, len(rows), max(map(_coincidence, rows))))
+    chance = float(bdtrc(len(single) - 1, len(rows), max(map(_coincidence, rows))))
     if chance >= SUSPICION:
         return []
     return [

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from inarch_benchmarks.analysis.estimates import Estimates
 from inarch_benchmarks.analysis.findings import Interval
@@ -81,6 +80,8 @@ def _kind(seeds: int, bootstrapped: bool) -> Literal["t", "bootstrap", "none"]:
 
 def _resampled(means: Array) -> tuple[Array, Array]:
     """Ends of BCa bootstrap intervals of the means of rows, shape (k, m)."""
+    from scipy.stats import bootstrap  # takes as long to import as a suite's statistics to compute
+
     low = means.mean(axis=1)
     high = low.copy()
     varied = np.flatnonzero(np.ptp(means, axis=1) > 0)  # where nothing varies there is nothing to draw

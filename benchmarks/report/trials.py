@@ -1,6 +1,9 @@
 """Tuning curves: the score of every trial against its learning rate, a band for each contender."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from math import log10
+from typing import Any
 
 from inarch_benchmarks.analysis.entry import Trial
 from inarch_benchmarks.analysis.findings import Row
@@ -12,6 +15,9 @@ from inarch_benchmarks.report.words import number, plain, settings
 RATE = "learning_rate"
 BAND = 34
 """Pixels for each contender."""
+
+LEFT_OF_RATES, RIGHT_OF_RATES, BETWEEN_RATES = 16, 56, 46
+"""Pixels before the first learning rate, after the last, and at least from one that is written to the next."""
 
 
 def trials(places: Sequence[Place]) -> Chart | None:
@@ -64,17 +70,34 @@ def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
         floor = len(rows) - 1 - position
         axes.axhline(floor, color=GRID, linewidth=0.8, zorder=1)
         _band(canvas, row, floor, deepest)
-    rates = sorted({trial.settings[RATE] for row in rows for trial in row.entry.trials if RATE in trial.settings})
-    axes.set_xlim(rates[0] / 1.8, rates[-1] * 3.2)
+    rates = Counter(trial.settings[RATE] for row in rows for trial in row.entry.trials if RATE in trial.settings)
+    _widen(axes, rates)
     axes.set_ylim(-0.25, len(rows))
     axes.set_yticks([len(rows) - 0.6 - position for position in range(len(rows))], [_short(row) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(rates[:: 1 + len(rates) // 9])
+    axes.set_xticks(_apart(axes, rates))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axes.set_xlabel("learning rate (log scale)")
+
+
+def _widen(axes: Any, rates: Collection[float]) -> None:
+    """Give the axis room on both sides: on the right the best scores are written."""
+    low, high = log10(min(rates)), log10(max(rates))
+    pixel = (high - low or 1.0) / (axes.bbox.width - LEFT_OF_RATES - RIGHT_OF_RATES)
+    axes.set_xlim(10 ** (low - LEFT_OF_RATES * pixel), 10 ** (high + RIGHT_OF_RATES * pixel))
+
+
+def _apart(axes: Any, rates: Counter[float]) -> list[float]:
+    """The rates that are written at the axis: those tried most often, as far as there is room."""
+    written: dict[float, float] = {}
+    for rate, _ in sorted(rates.items(), key=lambda one: (-one[1], one[0])):
+        place = axes.transData.transform((rate, 0.0))[0]
+        if all(abs(place - other) >= BETWEEN_RATES for other in written.values()):
+            written[rate] = place
+    return sorted(written)
 
 
 def _depth(row: Row) -> float:
