@@ -63,3 +63,14 @@ class Entry:
     def finished(self) -> tuple[RunRecord, ...]:
         """Records with a score on test data, in the order of their seeds."""
         return tuple(record for record in self.records if record.status == "finished" and record.test is not None)
+
+    @property
+    def contended(self) -> bool:
+        """Whether its times are too long since something else was running.
+
+        Those of the timing pass are medians: they are where that was so in more than half of its rounds. Of what was
+        not timed there, the times are those of its runs, and any run counts.
+        """
+        if "step" in self.timing:
+            return (self.timing.get("contended") or 0) > 0.5
+        return any(record.contended for record in self.finished)

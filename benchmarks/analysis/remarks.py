@@ -138,7 +138,7 @@ def _mixed(field: Sequence[Contender]) -> Iterator[str]:
 
 
 def _contended(field: Sequence[Contender]) -> Iterator[str]:
-    found = [_name(one.entry) for one in field if any(record.contended for record in one.runs)]
+    found = [_name(one.entry) for one in field if one.entry.contended]
     if found:
         yield f"Something else was running besides, so the times of these are too long: {_listed(found)}."
 

@@ -72,7 +72,7 @@ def figures(row: Row) -> Figures:
         no_merge=timing.get("no_merge") or "",
         flops=timing.get("flops_step"),
         forgetting=tuple(run.forgetting.after - run.forgetting.before for run in runs if run.forgetting),
-        contended=(timing.get("contended") or 0) > 0.5 if step is not None else any(run.contended for run in runs),
+        contended=row.entry.contended,
     )
 
 

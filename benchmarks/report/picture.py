@@ -59,6 +59,12 @@ def pictures(chart: Chart) -> list[Picture]:
     return [_picture(panel, f"{chart.name}-{number}") for number, panel in enumerate(chart.panels)]
 
 
+def load_matplotlib() -> None:
+    """Import all that is drawn with."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg  # noqa: F401
+
+
 def figure_of(width: float, height: float) -> Any:
     """An empty figure of matplotlib, sized in pixels."""
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
 """The sections of the page, one function each, in the order in which they are read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ from inarch_benchmarks.report import words
 from inarch_benchmarks.report.about import About
 from inarch_benchmarks.report.chart import Chart
 from inarch_benchmarks.report.columns import used_columns
+from inarch_benchmarks.report.copies import made_by_copies
 from inarch_benchmarks.report.curves import curves
 from inarch_benchmarks.report.differences import compared
 from inarch_benchmarks.report.figures import figures
 from inarch_benchmarks.report.forgetting import forgetting
 from inarch_benchmarks.report.headline import headline, overall
 from inarch_benchmarks.report.heat import heat
-from inarch_benchmarks.report.picture import Picture, pictures
+from inarch_benchmarks.report.picture import load_matplotlib, pictures
 from inarch_benchmarks.report.place import Place, places
 from inarch_benchmarks.report.provenance import dates, failures, machines, origins, ran, revisions, software
 from inarch_benchmarks.report.scatter import COSTS, scatter
+from inarch_benchmarks.report.sheet import sheet
 from inarch_benchmarks.report.slices import slices
 from inarch_benchmarks.report.theme import VARIABLES
 from inarch_benchmarks.report.trials import trials
@@ -48,16 +50,14 @@ class Section:
         short: What it is called in the list of sections.
         title: Its heading.
         body: Its content.
-        chart: What is drawn in it.
-        drawn: Its panels, which are written to files as well.
+        files: Its chart as files, by their names.
     """
 
     anchor: str
     short: str
     title: str
     body: Markup
-    chart: Chart | None = None
-    drawn: tuple[Picture, ...] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def matter(findings: Findings, about: About) -> Matter:
@@ -67,8 +67,8 @@ def matter(findings: Findings, about: About) -> Matter:
 
 def sections(told: Matter) -> list[Section]:
     """All sections that have something to show."""
-    made = [make(told) for make in ORDER]
-    return [section for section in made if section is not None]
+    load_matplotlib()
+    return [section for section in made_by_copies(ORDER, told) if section is not None]
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -212,10 +212,9 @@ def _worth(summary: Summary) -> tuple[bool, float]:
 def _charted(chart: Chart | None) -> Section | None:
     if chart is None:
         return None
-    drawn = tuple(pictures(chart))
-    return Section(
-        chart.name, chart.short, chart.title, render("chart.html", chart=chart, pictures=drawn), chart, drawn
-    )
+    drawn = pictures(chart)
+    body = render("chart.html", chart=chart, pictures=drawn)
+    return Section(chart.name, chart.short, chart.title, body, sheet(chart, drawn))
 
 
 def _environment() -> Environment:

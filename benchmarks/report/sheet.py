@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from inarch_benchmarks.comparison.files import write_whole
 from inarch_benchmarks.report.chart import Chart, Key
 from inarch_benchmarks.report.picture import SHARPNESS, Picture, figure_of, pixels_of, style, svg_of
 from inarch_benchmarks.report.theme import INK, PAPER, SIZE
@@ -19,25 +17,22 @@ NARROW = 600
 """Panels up to this width stand three in a row."""
 
 
-def save(chart: Chart, drawn: Sequence[Picture], folder: Path) -> None:
-    """Write a chart as PNG and as SVG.
-
-    Raises:
-        StoreError: A file cannot be written.
-    """
+def sheet(chart: Chart, drawn: Sequence[Picture]) -> dict[str, bytes]:
+    """A chart as a PNG and as an SVG file, by their names."""
     from PIL import Image
 
     frame = _frame(chart, drawn)
     with style():
         text, ground = svg_of(frame, chart.name), Image.fromarray(pixels_of(frame))
     nested = [picture.svg.replace("<svg", f'<svg x="{left}" y="{top}"', 1) for picture, left, top in _laid(drawn)]
-    text = text.replace("</svg>", "\n".join([*nested, "</svg>"]))
-    write_whole(folder / f"{chart.name}.svg", text.encode())
     for picture, left, top in _laid(drawn):
         ground.alpha_composite(Image.fromarray(picture.pixels), (left * SHARPNESS, top * SHARPNESS))
-    content = BytesIO()
-    ground.convert("RGB").save(content, format="PNG", compress_level=3)  # 6 takes three times as long
-    write_whole(folder / f"{chart.name}.png", content.getvalue())
+    png = BytesIO()
+    ground.convert("RGB").save(png, format="PNG", compress_level=3)  # 6 takes three times as long
+    return {
+        f"{chart.name}.svg": text.replace("</svg>", "\n".join([*nested, "</svg>"])).encode(),
+        f"{chart.name}.png": png.getvalue(),
+    }
 
 
 def _rows(drawn: Sequence[Picture]) -> list[Sequence[Picture]]:

@@ -10,7 +10,6 @@ from inarch_benchmarks.comparison.garbage import kept
 from inarch_benchmarks.report.about import About
 from inarch_benchmarks.report.document import findings_json
 from inarch_benchmarks.report.sections import TEMPLATES, matter, render, sections
-from inarch_benchmarks.report.sheet import save
 
 
 def write_report(findings: Findings, about: About, folder: Path) -> None:
@@ -41,8 +40,8 @@ def _write(findings: Findings, about: About, folder: Path) -> None:
     write_whole(folder / "report.html", page.encode())
     write_whole(folder / "findings.json", findings_json(findings).encode())
     for section in parts:
-        if section.chart is not None:
-            save(section.chart, section.drawn, folder)
+        for name, content in section.files.items():
+            write_whole(folder / name, content)
 
 
 def _asset(name: str) -> Markup:

@@ -1,11 +1,12 @@
 """The command ``inarch``: commands are gathered, errors become one line and exit code 2."""
 
+import gc
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -72,6 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         _say("interrupted")
     return code
+
+
+def run() -> NoReturn:
+    """Run the command that was typed, and end the process."""
+    code = main()
+    gc.freeze()  # without which a last search for cycles among all that was imported takes most of a second
+    sys.exit(code)
 
 
 @contextmanager

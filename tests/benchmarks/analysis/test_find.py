@@ -1,6 +1,7 @@
 """Findings of planted suites."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,16 @@ def test_what_else_was_not_alike_is_told(
         record("lora", 2, 0.6, **others),
     ]
     assert said in find("planted", [entry("lora", [], seeds=3, records=runs)], "lora").remarks
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.3, False), (0.6, True)])
+def test_times_of_the_timing_pass_are_judged_by_that_pass(
+    entry: Make, record: Callable[..., RunRecord], share: float, told: bool
+) -> None:
+    runs = [record("lora", seed, 0.5 + 0.1 * seed, contended=not told) for seed in range(3)]
+    timed = replace(entry("lora", [], seeds=3, records=runs), timing={"step": {"median": 0.1}, "contended": share})
+    found = find("planted", [timed], "lora")
+    assert any(remark.startswith("Something else was running") for remark in found.remarks) is told
 
 
 def test_long_lists_are_cut(entry: Make) -> None:
