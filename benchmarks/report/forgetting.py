@@ -8,11 +8,17 @@ from inarch_benchmarks.report.chart import Canvas, Chart, Key, Panel
 from inarch_benchmarks.report.figures import figures
 from inarch_benchmarks.report.place import Place
 from inarch_benchmarks.report.theme import BLUE, GREEN, GRID, INK, ORANGE
-from inarch_benchmarks.report.ticks import in_round_steps
+from inarch_benchmarks.report.ticks import as_room_allows
 from inarch_benchmarks.report.words import signed
 
 LINE = 24
 """Pixels for each contender."""
+
+LINEAR = 0.01
+"""Nats up to which the axis is linear; beyond, it is logarithmic."""
+
+TICKS = (0.0, *(sign * digit * 10.0**power for digit in (1, 2, 5) for power in range(3, -4, -1) for sign in (1, -1)))
+"""What may be written at the axis, the most welcome first."""
 
 COLOURS = {"method": BLUE, "reference": GREEN, "control": ORANGE}
 
@@ -53,9 +59,8 @@ def _panel(place: Place) -> Panel:
 
 
 def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
-
     axes = canvas.axes
-    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_xscale("symlog", linthresh=LINEAR)
     axes.axvline(0, color=INK, linewidth=0.8)
     for position, row in enumerate(reversed(rows)):
         values, colour = figures(row).forgetting, COLOURS[row.entry.kind]
@@ -67,5 +72,5 @@ def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", color=GRID)
-    in_round_steps(axes.xaxis)
+    as_room_allows(axes, TICKS)
     axes.set_xlabel("rise of the loss, nats an item")

@@ -10,14 +10,15 @@ from inarch_benchmarks.analysis.findings import Row
 from inarch_benchmarks.report.chart import Canvas, Chart, Key, Panel
 from inarch_benchmarks.report.place import Place
 from inarch_benchmarks.report.theme import BLUE, GRID, INK, MUTED, ORANGE, PAPER
-from inarch_benchmarks.report.words import number, plain, settings
+from inarch_benchmarks.report.ticks import as_room_allows
+from inarch_benchmarks.report.words import number, settings
 
 RATE = "learning_rate"
 BAND = 34
 """Pixels for each contender."""
 
-LEFT_OF_RATES, RIGHT_OF_RATES, BETWEEN_RATES = 16, 56, 46
-"""Pixels before the first learning rate, after the last, and at least from one that is written to the next."""
+LEFT_OF_RATES, RIGHT_OF_RATES = 16, 56
+"""Pixels before the first learning rate and after the last."""
 
 
 def trials(places: Sequence[Place]) -> Chart | None:
@@ -60,8 +61,6 @@ def _panel(place: Place) -> Panel:
 
 
 def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
     axes = canvas.axes
     deepest = max(map(_depth, rows)) or 1.0
     axes.set_xscale("log")
@@ -77,9 +76,7 @@ def _draw(canvas: Canvas, rows: Sequence[Row]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(_apart(axes, rates))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    as_room_allows(axes, [rate for rate, _ in rates.most_common()])
     axes.set_xlabel("learning rate (log scale)")
 
 
@@ -88,16 +85,6 @@ def _widen(axes: Any, rates: Collection[float]) -> None:
     low, high = log10(min(rates)), log10(max(rates))
     pixel = (high - low or 1.0) / (axes.bbox.width - LEFT_OF_RATES - RIGHT_OF_RATES)
     axes.set_xlim(10 ** (low - LEFT_OF_RATES * pixel), 10 ** (high + RIGHT_OF_RATES * pixel))
-
-
-def _apart(axes: Any, rates: Counter[float]) -> list[float]:
-    """The rates that are written at the axis: those tried most often, as far as there is room."""
-    written: dict[float, float] = {}
-    for rate, _ in sorted(rates.items(), key=lambda one: (-one[1], one[0])):
-        place = axes.transData.transform((rate, 0.0))[0]
-        if all(abs(place - other) >= BETWEEN_RATES for other in written.values()):
-            written[rate] = place
-    return sorted(written)
 
 
 def _depth(row: Row) -> float:

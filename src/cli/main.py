@@ -77,9 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """Run the command that was typed, and end the process."""
-    code = main()
-    gc.freeze()  # without which a last search for cycles among all that was imported takes most of a second
-    sys.exit(code)
+    gc.freeze()  # or searches for cycles, the last of which takes most of a second, go through all that is imported
+    sys.exit(main())
 
 
 @contextmanager
