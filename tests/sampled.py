@@ -1,6 +1,7 @@
-"""Cases that are alike: one of them in ``make test``, all of them in ``make coverage``."""
+"""Cases that are alike: some of them in ``make test``, all of them in ``make coverage``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,3 +14,17 @@ def one_of(cases: Sequence[Any]) -> list[Any]:
         pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.thorough) for case in others
     ]
     return [first, *marked]
+
+
+def each_once(**cases: Iterable[Any]) -> pytest.MarkDecorator:
+    """Parametrizes a test with every combination: as many as give each case a turn, and the others as thorough."""
+    lists = [list(some) for some in cases.values()]
+    turns = {tuple(turn % len(some) for some in lists) for turn in range(max(map(len, lists)))}
+    combinations = [
+        pytest.param(
+            *(some[index] for some, index in zip(lists, indices, strict=True)),
+            marks=() if indices in turns else pytest.mark.thorough,
+        )
+        for indices in product(*(range(len(some)) for some in lists))
+    ]
+    return pytest.mark.parametrize(list(cases), combinations)

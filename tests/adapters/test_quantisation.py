@@ -24,7 +24,7 @@ import inarch
 from inarch.errors import InarchError, PlanError, UnknownNameError
 from inarch.quant import FourBitLinear, Int8Linear, QuantisedLinear, weight_format
 
-from sampled import one_of
+from sampled import each_once
 
 TOKENS = torch.randint(3, 40, (2, 9), generator=torch.Generator().manual_seed(0))
 WIDTH = 64
@@ -111,9 +111,11 @@ def test_routers_gates_and_tied_maps_stay() -> None:
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("name", one_of(["llama", "gpt2", "bert"]))
-@pytest.mark.parametrize("method", [m for m in sorted(inarch.methods()) if not m.startswith("peft/")])
+@each_once(
+    method=[method for method in sorted(inarch.methods()) if not method.startswith("peft/")],
+    name=["llama", "gpt2", "bert"],
+    kind=["nf4", "int8"],
+)
 def test_every_method_trains_saves_and_merges_or_says_no(method: str, name: str, kind: str, tmp_path: Any) -> None:
     settings: dict[str, Any] = {"rank": 4} if method in ("lora", "loreft") else {}
     settings |= {"initial_rank": 4, "target_rank": 2, "steps": 20} if method == "adalora" else {}

@@ -18,7 +18,7 @@ from inarch.quant.quantised_experts import QuantisedExperts
 from alone import alone, routed
 from families import assert_same, perturb, snapshot
 from mixtures import CELLS, IMPLEMENTATIONS, MAKERS, answer, mixture, tokens
-from sampled import one_of
+from sampled import each_once, one_of
 
 IDS = ["-".join(cell) for cell in CELLS]
 
@@ -69,8 +69,7 @@ def test_every_projection_of_every_expert_is_quantised_and_nothing_else_of_them(
     assert bits < (2 if kind == "int8" else 1.3) * sum(value.numel() for value in stacked.values())
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("cell", CELLS, ids=IDS)
+@each_once(cell=CELLS, kind=["nf4", "int8"])
 def test_the_function_is_that_of_the_dequantised_tensors(cell: tuple[str, str], kind: str) -> None:
     model = quantised(*cell, kind)
     plain = floating(model, *cell)
@@ -82,8 +81,7 @@ def test_the_function_is_that_of_the_dequantised_tensors(cell: tuple[str, str], 
         torch.testing.assert_close(answer(model), answer(plain), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("cell", CELLS, ids=IDS)
+@each_once(cell=CELLS, kind=["nf4", "int8"])
 def test_gradients_are_those_of_the_dequantised_tensors(cell: tuple[str, str], kind: str) -> None:
     """Those of the embeddings, attentions and routers that lie before and beside the experts."""
     model = quantised(*cell, kind)
@@ -96,8 +94,7 @@ def test_gradients_are_those_of_the_dequantised_tensors(cell: tuple[str, str], k
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=lambda m, at=at: f"{at}: {m}")
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("cell", CELLS, ids=IDS)
+@each_once(cell=CELLS, kind=["nf4", "int8"])
 def test_lora_on_them_is_lora_on_the_dequantised_tensors(cell: tuple[str, str], kind: str) -> None:
     model = quantised(*cell, kind)
     plain = floating(model, *cell)
@@ -141,8 +138,7 @@ def test_gradients_under_checkpointing(implementation: str, reentrant: bool) -> 
         torch.testing.assert_close(parameter.grad, one, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("name", MAKERS)
+@each_once(name=MAKERS, kind=["nf4", "int8"])
 def test_trains_saves_loads_merges_and_unmerges(name: str, kind: str, tmp_path: Path) -> None:
     model = quantised(name, kind=kind)
     base = answer(model)
@@ -184,8 +180,7 @@ def test_trains_saves_loads_merges_and_unmerges(name: str, kind: str, tmp_path: 
     assert torch.equal(answer(model), base)
 
 
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("cell", CELLS, ids=IDS)
+@each_once(cell=CELLS, kind=["nf4", "int8"])
 def test_copies_and_state_dicts_hold_all_of_it(cell: tuple[str, str], kind: str) -> None:
     model = quantised(*cell, kind)
     logits, entries = answer(model), model.state_dict()
@@ -231,9 +226,7 @@ class _Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("lora", [False, True])
-@pytest.mark.parametrize("kind", ["nf4", "int8"])
-@pytest.mark.parametrize("cell", CELLS, ids=IDS)
+@each_once(cell=CELLS, kind=["nf4", "int8"], lora=[False, True])
 def test_no_more_than_one_expert_is_ever_in_floating_point(cell: tuple[str, str], kind: str, lora: bool) -> None:
     """In neither pass; what one more expert takes is left for activations and the low-rank paths."""
     model = quantised(*cell, kind)

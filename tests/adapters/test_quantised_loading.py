@@ -37,7 +37,7 @@ from inarch.adapters.quantisation_config import Quantization
 from inarch.errors import ConfigError, FormatError, ModelError, PlanError, UnknownNameError
 from inarch.quant import FourBitLinear, Int8Linear, QuantisedLinear
 
-from sampled import one_of
+from sampled import each_once, one_of
 
 TOKENS = torch.randint(3, 40, (2, 9), generator=torch.Generator().manual_seed(0))
 WIDTH = 64
@@ -140,8 +140,7 @@ def test_it_is_what_quantising_after_loading_gives(name: str, kind: str, folders
     assert torch.equal(output(found), output(after))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", MODELS)
+@each_once(name=MODELS, kind=KINDS)
 def test_what_is_saved_is_loaded_to_the_bit(name: str, kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
     found = streamed(name, folders[name], kind)
     found.save_pretrained(tmp_path / "a", max_shard_size="40KB")

@@ -13,6 +13,7 @@ from inarch import RouteError
 from alone import alone, routed
 from families import perturb
 from mixtures import CELLS, mixture, tokens
+from sampled import each_once
 
 ROWS = ["a", None, "b", "a", "all", None]
 
@@ -26,8 +27,7 @@ def adapted(model: Any, *names: str, **settings: Any) -> Any:
     return model
 
 
-@pytest.mark.parametrize("gradients", [False, True])
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell[0] != "jetmoe"], ids="-".join)
+@each_once(cell=[cell for cell in CELLS if cell[0] != "jetmoe"], gradients=[False, True])
 def test_each_row_has_its_own(cell: tuple[str, str], gradients: bool) -> None:
     """Grouped products, and some routers, are in float32 whatever they are given."""
     model, batch = adapted(mixture(*cell), "a", "b", "all"), {"input_ids": tokens(len(ROWS), 5)}

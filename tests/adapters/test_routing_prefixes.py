@@ -12,7 +12,7 @@ from inarch import RouteError
 from alone import alone, routed
 from attentions import Prefix, road  # noqa: F401 - a fixture
 from families import FAMILIES, Family, perturb
-from sampled import one_of
+from sampled import each_once, one_of
 
 ROWS = ["short", None, "long", "lora", "short", "other"]
 EQUAL = ["short", "other", "other", "short", "short", "other"]
@@ -65,8 +65,10 @@ def test_padding_on_the_left_too(road: str) -> None:
     torch.testing.assert_close(routed(model, batch, ROWS)[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}, {"use_cache": False}, {"cache_implementation": "static"}])
-@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+@each_once(
+    name=["llama", "gpt2", "t5"],
+    settings=[{}, {"num_beams": 2}, {"use_cache": False}, {"cache_implementation": "static"}],
+)
 def test_generates_what_each_row_would(name: str, settings: dict[str, Any], road: str) -> None:
     model, ids = adapted(FAMILIES[name]), batch_of(FAMILIES[name])["input_ids"]
     asked = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "disable_compile": True}

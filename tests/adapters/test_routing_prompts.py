@@ -13,7 +13,7 @@ from inarch_plugins.prompt import PromptTuning
 from alone import alone
 from families import perturb
 from readers import DECODERS, EVERY, PAIRS, answer
-from sampled import one_of
+from sampled import each_once
 
 ROWS = ["short", None, "long", "lora", "short", "other"]
 EQUAL = ["short", "other", "other", "short", "short", "other"]
@@ -52,9 +52,7 @@ def tokens(model: Any, padding: str = "") -> dict[str, Tensor]:
     return {"input_ids": ids.masked_fill(mask == 0, model.config.pad_token_id or 0), "attention_mask": mask}
 
 
-@pytest.mark.parametrize("rows", [ROWS, EQUAL], ids=["of any length", "of one length"])
-@pytest.mark.parametrize("padding", ["", "right", "left"])
-@pytest.mark.parametrize("name", EVERY)
+@each_once(name=EVERY, padding=["", "right", "left"], rows=[ROWS, EQUAL])
 def test_each_row_has_its_own(name: str, padding: str, rows: list[str | None]) -> None:
     model = adapted(name)
     batch = tokens(model, padding)
@@ -82,9 +80,7 @@ def test_with_positions_padding_may_be_on_the_left(name: str) -> None:
         torch.testing.assert_close(answered(model, batch)[shown], expected[shown], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}, {"use_cache": False}])
-@pytest.mark.parametrize("padded", one_of([True, False]))
-@pytest.mark.parametrize("name", DECODERS | PAIRS)
+@each_once(name=DECODERS | PAIRS, padded=[True, False], settings=[{}, {"num_beams": 2}, {"use_cache": False}])
 def test_generates_what_each_row_would(name: str, padded: bool, settings: dict[str, Any]) -> None:
     model = adapted(name)
     batch = tokens(model, ("right" if name in PAIRS else "left") if padded else "")

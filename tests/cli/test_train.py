@@ -58,6 +58,7 @@ def test_a_loss_that_is_not_finite(config_file: Write, capsys: pytest.CaptureFix
     assert "inarch: error: The loss is " in capsys.readouterr().err
 
 
+@pytest.mark.thorough  # test_resume kills a run too
 def test_a_run_killed_by_the_system_resumes_to_the_same_bits(config_file: Write) -> None:
     schedule = {"training__num_train_epochs": 4}
     assert main(["train", str(config_file(**schedule, output="whole"))]) == 0

@@ -16,7 +16,7 @@ from inarch.quant.recomputation import recomputation
 from checkpointing import Attentions, all_blocks, assert_equal, larger, step, without_dropout
 from families import FAMILIES, Family, perturb
 from mixtures import MAKERS, mixture
-from sampled import one_of
+from sampled import each_once, one_of
 
 LEVELS: dict[str, Callable[..., Any]] = {
     "full": keep_input,
@@ -39,9 +39,7 @@ def test_results_are_the_same_to_the_bit(family: Family, level: str, dropout: bo
     assert_equal(before, step(model, batch))
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("method", ["lora", "prefix", "prompt", "bottleneck", "ia3", "adalora"])
-@pytest.mark.parametrize("name", ["llama", "t5"])
+@each_once(name=["llama", "t5"], method=["lora", "prefix", "prompt", "bottleneck", "ia3", "adalora"], level=LEVELS)
 def test_results_are_the_same_with_adapters(name: str, method: str, level: str) -> None:
     family = FAMILIES[name]
     model = family.model()

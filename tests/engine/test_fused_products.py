@@ -15,6 +15,7 @@ from inarch.engine.feature import Declined
 from inarch.engine.fused_products import FusedProducts
 
 from families import FAMILIES, assert_same, perturb, snapshot
+from sampled import each_once
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {"rank": 4}),
@@ -67,8 +68,7 @@ def text(rows: int, length: int = 12) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": ids}
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("family", FAMILIES)
+@each_once(family=FAMILIES, name=METHODS)
 def test_same_loss_and_gradients_in_float64(family: str, name: str) -> None:
     model = FAMILIES[family].model().double()
     batch = {k: v.double() if v.is_floating_point() else v for k, v in FAMILIES[family].batch().items()}
@@ -86,9 +86,7 @@ def test_same_loss_and_gradients_in_float64(family: str, name: str) -> None:
     assert_same(before, snapshot(model))
 
 
-@pytest.mark.parametrize("rows", [1, 16], ids=["path of its own", "merged"])
-@pytest.mark.parametrize("kind", HELD)
-@pytest.mark.parametrize("name", METHODS)
+@each_once(name=METHODS, kind=HELD, rows=[1, 16])
 def test_same_loss_and_gradients_on_few_bits(name: str, kind: str, rows: int) -> None:
     model, batch = llama(kind), text(rows)
     attached(model, name)

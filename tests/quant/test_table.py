@@ -16,6 +16,7 @@ from inarch.errors import FormatError, InarchError, MergeError
 from inarch.quant import has_weight_format, weight_format
 
 import packed
+from sampled import each_once
 
 WIDTH = 64
 TOKENS = torch.randint(3, 40, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -156,8 +157,7 @@ def attached(model: nn.Module, method: str) -> inarch.Adapter:
     return adapter
 
 
-@pytest.mark.parametrize("format_name", [*FORMATS, "conv1d"])
-@pytest.mark.parametrize("method", METHODS)
+@each_once(method=METHODS, format_name=[*FORMATS, "conv1d"])
 def test_every_method_trains_on_every_format_and_merges_or_says_no(method: str, format_name: str) -> None:
     model = base(format_name)
     before, plain = state(model), logits(model)
