@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Where the arena writes its results.
 ARENA ?= benchmarks/results
 
+# Bytecode is kept even where the surroundings say otherwise: the tests and the comparisons start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo quick standard comparison test coverage lint arena environment benchmark measured wheel clean
 

@@ -29,7 +29,7 @@ test_positions = laws_of(inarch.method("loreft", first=1, last=2), models=["llam
 
 
 @pytest.mark.parametrize("name", one_of(["llama", "bert"]))
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", one_of([*VARIANTS]))
 def test_exports_and_survives_a_pickle(variant: str, name: str) -> None:
     family = FAMILIES[name]
     method, settings = VARIANTS[variant]
