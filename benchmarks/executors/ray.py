@@ -20,7 +20,7 @@ QUIET = {
 
 
 class Ray(Executor):
-    """A Ray cluster: the one that runs here or that ``RAY_ADDRESS`` names, else one of this machine for the while.
+    """A Ray cluster: that of ``RAY_ADDRESS`` or of ``ray start``, else one of this machine for the while.
 
     A job takes one CPU, and one GPU where the cluster has any. A cluster that is already there decides by itself how
     many jobs run at a time; ``workers`` is for the one that is made. Inarch must be installed on each of its machines.
@@ -63,10 +63,10 @@ class Ray(Executor):
 
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        try:
-            self._ray.init(address="auto", **quiet)
-        except ConnectionError:
-            self._ray.init(address="local", num_cpus=self.workers, include_dashboard=False, **quiet)
+        try:  # with no address, or a cluster is joined that another session made for itself and ends with it
+            self._ray.init(num_cpus=self.workers, include_dashboard=False, **quiet)
+        except ValueError:  # there is a cluster, which has its own CPUs
+            self._ray.init(**quiet)
 
     def _settle(self, reference: Any, answer: "Future[bytes]") -> None:
         """Give a job's future what Ray brought; called in a thread of Ray's."""

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -51,6 +52,17 @@ MAKERS: dict[str, Callable[[Path], Executor]] = {
 
 
 SLOW = [pytest.param(name, marks=pytest.mark.thorough) for name in ("ray", "slurm")]  # half a minute and more each
+
+
+@pytest.fixture(autouse=True, scope="module")
+def folder_of_ray() -> Iterator[None]:
+    """Where test processes beside this one find no cluster; pytest's own folders are too deep for a socket."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +259,17 @@ def test_ray_joins_a_cluster_and_survives_the_loss_of_a_machine(
             assert all(future.result(120) for future in futures)
     finally:
         cluster.shutdown()
+
+
+@pytest.mark.parametrize("executor", SLOW[:1], indirect=True)
+def test_a_cluster_that_another_session_made_is_not_joined(executor: Executor) -> None:
+    script = (
+        "import ray; from inarch_benchmarks.executors.ray import Ray\n"
+        "with Ray(1): print(ray.cluster_resources()['CPU'])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.split() == ["1.0"]
+    assert executor.submit(operator.neg, 1).result(60) == -1
 
 
 @pytest.mark.thorough
