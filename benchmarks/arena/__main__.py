@@ -19,7 +19,7 @@ from inarch_benchmarks.arena.contenders import CONTENDERS
 from inarch_benchmarks.arena.diary import Diary
 from inarch_benchmarks.arena.document import OUTCOMES, by_reason, document, page, summary
 from inarch_benchmarks.arena.plot import save_plot
-from inarch_benchmarks.embedded.workers import processors
+from inarch_benchmarks.comparison.surroundings import processors
 
 RESULTS = Path(__file__).parents[1] / "results"
 

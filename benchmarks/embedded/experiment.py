@@ -9,13 +9,14 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from inarch_benchmarks.comparison.surroundings import processors
 from inarch_benchmarks.embedded.adaptation import STEPS, Run, reloaded_accuracy
 from inarch_benchmarks.embedded.base import Base, Pretraining, pretrained_base
 from inarch_benchmarks.embedded.comparison import claims, rows, verdict
 from inarch_benchmarks.embedded.contenders import CONTENDERS, LORA
 from inarch_benchmarks.embedded.glyphs import Alphabet
 from inarch_benchmarks.embedded.optimisation import Optimisation
-from inarch_benchmarks.embedded.workers import MOST, Job, processors, run_jobs, threads
+from inarch_benchmarks.embedded.workers import MOST, Job, run_jobs, threads
 
 STEPS_A_RUN = 50
 """An adaptation, on one thread, takes about as long as this many steps of pretraining."""

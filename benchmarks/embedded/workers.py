@@ -1,6 +1,5 @@
 """Many adaptations over a few processes of one thread each."""
 
-import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +35,6 @@ class Job:
     seed: int
     steps: int
     save_to: Path | None = None
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(jobs: Sequence[Job], base: Path, workers: int, on_done: Callable[[Run], None]) -> list[Run]:

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from inarch_benchmarks.comparison.surroundings import processors
 from inarch_benchmarks.embedded.adaptation import Run
 from inarch_benchmarks.embedded.base import pretrained_base
 from inarch_benchmarks.embedded.contenders import CONTENDERS
 from inarch_benchmarks.embedded.experiment import quick_experiment
-from inarch_benchmarks.embedded.workers import Job, processors, run_jobs
+from inarch_benchmarks.embedded.workers import Job, run_jobs
 
 
 @pytest.mark.thorough
