@@ -24,7 +24,16 @@ def each_once(**cases: Iterable[Any]) -> pytest.MarkDecorator:
         pytest.param(
             *(some[index] for some, index in zip(lists, indices, strict=True)),
             marks=() if indices in turns else pytest.mark.thorough,
+            id="-".join(map(_called, cases, lists, indices)),
         )
         for indices in product(*(range(len(some)) for some in lists))
     ]
     return pytest.mark.parametrize(list(cases), combinations)
+
+
+def _called(name: str, cases: Sequence[Any], index: int) -> str:
+    """What a case is called in the name of its test."""
+    case = cases[index]
+    if isinstance(case, tuple):
+        return "-".join(case)
+    return str(case) if isinstance(case, str | int) else f"{name}{index}"

@@ -8,7 +8,6 @@ from inarch_benchmarks.report.words import number, plain
 FINE = 0.06
 """Over less than this, seven ticks are nearer to each other than a hundredth."""
 
-
 BETWEEN = 46
 """Pixels at least from one number below an axis to the next."""
 
